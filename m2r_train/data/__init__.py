@@ -1,0 +1,8 @@
+"""Data: foreign bytes to samples, samples to Parquet and back.
+
+images          encoded pictures to upright RGB, the only decoder
+parquet         our own layout: dataset/<split>/*.parquet
+user            a user's dataset; layout (its files and splits), rows (a record), media (its
+                pictures), choices (its options), problem (why a record is left out)
+splits          disjoint splits that share no scene, de-duplication
+"""

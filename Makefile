@@ -1,0 +1,81 @@
+# Two commands from nothing: `make quickstart` and `make test`. Everything else: `make help`.
+PYTHON ?= python3
+VENV := .venv/bin
+STORE ?= m2r-store
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+# Byte code is written once and read by every later process: an import of torch and transformers
+# takes 4 CPU-seconds with it and 10 without.
+unexport PYTHONDONTWRITEBYTECODE
+# The project is installed in .venv; nothing of a surrounding environment belongs into it.
+unexport PYTHONPATH VIRTUAL_ENV
+
+.PHONY: help
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+##@ Use
+.PHONY: setup setup-dev setup-bench quickstart
+setup:  ## make .venv with all that `m2r run` needs (no root, no compiler)
+	@$(PYTHON) tools/setup_env.py run
+
+setup-dev:  ## the same with the tools for tests and checks
+	@$(PYTHON) tools/setup_env.py dev
+
+setup-bench:  ## the same with the libraries that the benchmarks compare with
+	@$(PYTHON) tools/setup_env.py bench
+
+quickstart: setup  ## synthesis, SFT, RLVR and evaluation on this machine, with a report
+	@mkdir -p $(STORE)
+	@$(VENV)/m2r run -f examples/quickstart/ --store ./$(STORE) --summary $(STORE)/summary.json
+	@$(VENV)/m2r report ./$(STORE) -o quickstart-report.html
+
+##@ Check
+.PHONY: test test-fast check verify
+test:  ## set up from nothing, then checks and all tests; fails if a class of tests did not run
+	@MAKE="$(MAKE)" $(PYTHON) tools/run_tests.py
+
+test-fast: setup-dev  ## the tests that take seconds
+	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n 2 -m "not slow and not gpu and not cluster"
+
+check: setup-dev  ## lint, format, types, import contracts
+	@$(VENV)/ruff check .
+	@$(VENV)/ruff format --check .
+	@$(VENV)/mypy
+	@$(VENV)/lint-imports
+
+verify: setup-dev  ## locks, CRDs and generated docs are what their sources say
+	@$(VENV)/python tools/lock.py check
+	@$(VENV)/m2r crds --check
+
+##@ Change
+.PHONY: fmt crds lock clean
+fmt: setup-dev  ## format, and fix what lint can fix
+	@$(VENV)/ruff format .
+	@$(VENV)/ruff check --fix .
+
+crds: setup-dev  ## write crds/ and docs/reference/ from m2r_train/api
+	@$(VENV)/m2r crds
+
+lock:  ## resolve requirements/*.lock again; UPGRADE=1 takes newer versions
+	@$(PYTHON) tools/lock.py write $(if $(UPGRADE),--upgrade)
+
+clean:  ## remove .venv and caches in the tree; stores, reports and the user's cache stay
+	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+
+##@ Measure
+.PHONY: bench-sim bench-rewards bench-rlvr bench-resume
+bench-sim: setup-bench  ## scenes and pictures a second
+	@$(VENV)/python bench/bench_sim.py
+
+bench-rewards: setup-bench  ## rewards a second and agreement, against other libraries
+	@$(VENV)/python bench/bench_rewards.py
+
+bench-rlvr: setup-bench  ## completions a second of a GRPO step, against TRL
+	@$(VENV)/python bench/bench_rlvr.py
+
+bench-resume: setup-bench  ## what a kill costs: lost steps and seconds until the next one
+	@$(VENV)/python bench/bench_resume.py

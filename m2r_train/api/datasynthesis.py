@@ -1,0 +1,264 @@
+"""DataSynthesisJob: questions with verifiable answers, reasoning chains, quality, difficulty."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import Field
+
+from m2r_train.api.common import JobSpec
+from m2r_train.api.refs import DatasetRef, Metadata, ModelRef, Split
+from m2r_train.api.schema import (
+    API_VERSION,
+    LIST_SET,
+    Count,
+    ItemName,
+    Model,
+    OnOff,
+    PositiveCount,
+    Rule,
+    Unbounded,
+    exactly_one,
+    list_map,
+    unique_items,
+    unique_keys,
+)
+from m2r_train.api.status import JobStatus
+
+SimulatorTask = Literal[
+    "ObjectCount",
+    "RelationHorizontal",
+    "RelationVertical",
+    "RelativeDepth",
+    "RelativeDistance",
+    "AbsoluteDistance",
+    "ObjectSize",
+    "RoomSize",
+    "SceneDescription",
+    "ObjectLocation",
+]
+FigureTask = Literal["Arithmetic", "BarChart", "ShapeCount"]
+
+ALL_SPLITS: Final[tuple[Split, ...]] = ("sft", "rlvr", "eval")
+ImageSize = Annotated[int, Field(ge=28, le=4096)]
+Temperature = Annotated[float, Field(ge=0, le=10)]
+CompletionTokens = Annotated[int, Field(ge=1, le=131072)]
+ObjectCount = Annotated[int, Field(ge=1, le=64)]
+
+
+class Simulator(Model):
+    """Rooms from the built-in simulator, with exact labels (paper section 2.2)."""
+
+    tasks: tuple[SimulatorTask, ...] = Field(
+        min_length=1,
+        max_length=10,
+        json_schema_extra=LIST_SET,
+        description="Spatial tasks to ask about.",
+    )
+    scenes: PositiveCount = Field(description="Rooms to make.")
+    video: bool = Field(
+        default=False, description="Whether a question shows a walk through the room."
+    )
+    image_size: ImageSize = Field(default=448, description="Side of a picture in pixels.")
+    questions_per_scene: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=1, description="Questions asked about each room."
+    )
+    min_objects: ObjectCount = Field(default=2, description="Fewest objects in a room.")
+    max_objects: ObjectCount = Field(default=8, description="Most objects in a room.")
+    rules = (
+        unique_items("tasks", "tasks"),
+        Rule(
+            path="maxObjects",
+            cel="self.maxObjects >= self.minObjects",
+            message="must be at least minObjects; raise it or lower minObjects",
+            check=lambda s: s.max_objects >= s.min_objects,
+        ),
+    )
+
+
+class Figures(Model):
+    """Drawn general questions with exact answers."""
+
+    tasks: tuple[FigureTask, ...] = Field(
+        min_length=1,
+        max_length=3,
+        json_schema_extra=LIST_SET,
+        description="General tasks to ask about.",
+    )
+    samples: PositiveCount = Field(description="Questions to draw.")
+    image_size: ImageSize = Field(default=448, description="Side of a picture in pixels.")
+    rules = (unique_items("tasks", "tasks"),)
+
+
+class Source(Model):
+    """Where questions come from: the simulator, drawn figures, or a dataset."""
+
+    name: ItemName = Field(description="Name of the source; samples carry it.")
+    simulator: Simulator | None = Field(default=None, description="Simulated rooms.")
+    figures: Figures | None = Field(default=None, description="Drawn general questions.")
+    dataset: DatasetRef | None = Field(
+        default=None, description="A dataset with verifiable answers."
+    )
+    splits: tuple[Split, ...] = Field(
+        default=ALL_SPLITS,
+        min_length=1,
+        max_length=3,
+        json_schema_extra=LIST_SET,
+        description="Outputs that this source may feed.",
+    )
+    weight: Unbounded = Field(
+        default=1.0, description="Share of an output, relative to the other sources."
+    )
+    rules = (
+        exactly_one("simulator", "figures", "dataset"),
+        unique_items("splits", "splits"),
+    )
+
+
+class Generator(Model):
+    """Who writes the reasoning chains."""
+
+    model: ModelRef | None = Field(
+        default=None,
+        description="Teacher model; left out: templates, which know drawn and simulated questions.",
+    )
+    chains_per_question: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=4, description="Chains written for each question; the best one is kept."
+    )
+    temperature: Temperature = Field(default=0.9, description="Sampling temperature.")
+    max_completion_tokens: CompletionTokens = Field(
+        default=1024, description="Longest chain in tokens."
+    )
+
+
+class Judge(Model):
+    """Who scores the chains."""
+
+    model: ModelRef = Field(description="Judge model.")
+
+
+class Quality(Model):
+    """Which chains are good enough (paper section 2.1.1)."""
+
+    filter: OnOff = Field(
+        default="On", description="Whether chains below the bar are dropped or only scored."
+    )
+    judge: Judge | None = Field(
+        default=None, description="Model that scores; left out: the built-in rules score."
+    )
+    min_each: Annotated[int, Field(ge=1, le=5)] = Field(
+        default=3, description="Lowest score (1 to 5) allowed in any of the three dimensions."
+    )
+    min_mean: Annotated[float, Field(ge=1, le=5)] = Field(
+        default=4.0, description="Lowest mean (1 to 5) of the three scores."
+    )
+
+
+class Difficulty(Model):
+    """Offline rollouts that measure each question: difficulty = 1 - accuracy (section 2.1.2)."""
+
+    model: ModelRef = Field(description="Model whose rollouts measure.")
+    rollouts: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=8, description="Rollouts of each question."
+    )
+    temperature: Temperature = Field(default=1.0, description="Sampling temperature.")
+    max_completion_tokens: CompletionTokens = Field(
+        default=1024, description="Longest rollout in tokens."
+    )
+    drop_unsolved: bool = Field(
+        default=True, description="Whether questions that no rollout solves are dropped."
+    )
+    drop_solved: bool = Field(
+        default=True, description="Whether questions that every rollout solves are dropped."
+    )
+
+
+class Outputs(Model):
+    """How many samples each split gets; the splits share no sample."""
+
+    sft: Count = Field(default=0, description="Samples with chains for supervised fine-tuning.")
+    rlvr: Count = Field(default=0, description="Samples for RLVR, in order of difficulty.")
+    eval: Count = Field(default=0, description="Samples held out for evaluation.")
+    rules = (
+        Rule(
+            path="",
+            cel="self.sft + self.rlvr + self.eval > 0",
+            message="must ask for at least one sample; set sft, rlvr or eval above 0",
+            check=lambda o: o.sft + o.rlvr + o.eval > 0,
+        ),
+    )
+
+
+PAPER_OUTPUTS: Final = Outputs(sft=168_000, rlvr=126_200, eval=2_000)
+
+
+def _split_has_source(split: Split) -> Rule:
+    def check(spec: Any) -> bool:
+        wanted = getattr(spec.outputs, split) > 0
+        return not wanted or any(split in source.splits for source in spec.sources)
+
+    return Rule(
+        path=f"outputs.{split}",
+        cel=f"self.outputs.{split} == 0 || self.sources.exists(s, '{split}' in s.splits)",
+        message=f"no source feeds this split; add {split} to a source's splits or set it to 0",
+        check=check,
+    )
+
+
+_teacher_known: Callable[[Any], bool] = lambda spec: (  # noqa: E731 - sits beside its CEL twin
+    spec.outputs.sft == 0
+    or spec.generator.model is not None
+    or not any(s.dataset is not None and "sft" in s.splits for s in spec.sources)
+)
+
+
+class DataSynthesisSpec(JobSpec):
+    """What to synthesise."""
+
+    sources: tuple[Source, ...] = Field(
+        min_length=1,
+        max_length=32,
+        json_schema_extra=list_map("name"),
+        description="Where questions come from.",
+    )
+    generator: Generator = Field(
+        default_factory=Generator, description="Who writes the reasoning chains."
+    )
+    quality: Quality = Field(
+        default_factory=Quality, description="Which chains are good enough to learn from."
+    )
+    difficulty: Difficulty | None = Field(
+        default=None, description="How difficulty is measured; left out: it is not."
+    )
+    outputs: Outputs = Field(default=PAPER_OUTPUTS, description="How many samples each split gets.")
+    shards: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=8, description="Parts that are worked on and resumed separately."
+    )
+    rules = (
+        *JobSpec.rules,
+        unique_keys("sources", "sources", "name"),
+        *(_split_has_source(split) for split in ALL_SPLITS),
+        Rule(
+            path="generator.model",
+            cel=(
+                "self.outputs.sft == 0 || has(self.generator.model) || "
+                "!self.sources.exists(s, has(s.dataset) && 'sft' in s.splits)"
+            ),
+            message=(
+                "templates cannot write chains for a dataset source; name a teacher model, "
+                "or take sft out of the source's splits"
+            ),
+            check=_teacher_known,
+        ),
+    )
+
+
+class DataSynthesisJob(Model):
+    """Synthesises, filters and scores reasoning data."""
+
+    api_version: Literal["m2r.dev/v1alpha1"] = API_VERSION
+    kind: Literal["DataSynthesisJob"] = "DataSynthesisJob"
+    metadata: Metadata
+    spec: DataSynthesisSpec
+    status: JobStatus | None = None

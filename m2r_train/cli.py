@@ -1,0 +1,214 @@
+"""The command ``m2r`` (design section 8). torch is imported only by commands that compute."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from m2r_train import __version__
+from m2r_train.api.errors import ConfigError, M2RError, Preempted
+
+app = typer.Typer(
+    name="m2r",
+    help="Train multimodal reasoning models: data synthesis, SFT, RLVR, evaluation.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+store_app = typer.Typer(help="Look after stores.", no_args_is_help=True)
+app.add_typer(store_app, name="store")
+
+Files = Annotated[
+    list[Path], typer.Option("-f", "--file", help="Manifest file or folder; may be repeated.")
+]
+StoreUri = Annotated[
+    str | None, typer.Option("--store", help="Where runs write, e.g. s3://bucket/prefix or a path.")
+]
+Endpoint = Annotated[str | None, typer.Option("--endpoint", help="URL of the S3 server.")]
+
+DEFAULT_STORE = "m2r-store"
+
+
+def main() -> None:
+    """Entry point: a user's mistake is one line and the documented exit code, no traceback."""
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    try:
+        app(standalone_mode=False)
+    except M2RError as error:
+        for line in getattr(error, "lines", None) or [str(error)]:
+            print(f"m2r: {line}", file=sys.stderr)  # noqa: T201 - the one place that speaks
+        sys.exit(error.exit_code)
+    except typer.TyperException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        print("m2r: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)  # noqa: T201
+        sys.exit(Preempted.exit_code)
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Train multimodal reasoning models."""
+    if version:
+        typer.echo(f"m2r {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    file: Files,
+    store: StoreUri = None,
+    endpoint: Endpoint = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Use this seed in every resource.")] = None,
+    summary: Annotated[Path | None, typer.Option(help="Write a JSON summary here.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
+) -> None:
+    """Run manifests on this machine, in the order of their references; resumes what is there."""
+    from m2r_train.api import load_manifests, order
+    from m2r_train.telemetry.progress import Progress
+
+    resources = order(load_manifests(file))
+    _check_writable(summary)
+    _check_writable(report)
+    with Progress() as progress:
+        from m2r_train.api.runspec import RunStorage
+        from m2r_train.stages.context import StopRequest
+        from m2r_train.reporting import final_table, find_runs, write_report
+        from m2r_train.runner import run_all
+        from m2r_train.runner import summary as summarise
+
+        default = os.environ.get("M2R_STORE", str(Path(DEFAULT_STORE).absolute()))
+        stop = StopRequest()
+        with stop.listening():
+            finished = run_all(
+                resources,
+                store=RunStorage(uri=_store_uri(store), endpoint=endpoint) if store else None,
+                default_store=default,
+                seed=seed,
+                progress=progress,
+                cache_dir=cache_dir(),
+                stop=stop,
+            )
+        folders = [run.uri for run in finished]
+        table = final_table(find_runs(folders, endpoint=endpoint))
+        if table is not None:
+            progress.show(table)
+        if report is not None:
+            write_report(folders, report, endpoint=endpoint)
+            progress.note(f"report: {report}")
+    if summary is not None:
+        _write(summary, json.dumps(summarise(finished), indent=1, sort_keys=True) + "\n")
+
+
+@app.command()
+def stage(
+    spec: Annotated[Path, typer.Option("--spec", help="Run spec (JSON), as the operator mounts it.")],
+    port: Annotated[int, typer.Option(help="Port of /metrics and /status; 0 takes a free one.")] = 9400,
+) -> None:
+    """Run one attempt at one run: what a pod runs."""
+    from m2r_train.api import RunSpec
+
+    run_spec = RunSpec.load(spec)
+
+    from m2r_train.pod import run_pod
+
+    run_pod(run_spec, port=port, cache_dir=cache_dir())
+
+
+@app.command()
+def validate(
+    file: Files,
+    alone: Annotated[
+        bool, typer.Option("--alone", help="Accept references to resources that are not given.")
+    ] = False,
+) -> None:
+    """Check manifests: the verdict of the API server, with field and remedy."""
+    from m2r_train.api import load_manifests, order
+
+    resources = order(load_manifests(file), external=alone)
+    for resource in resources:
+        typer.echo(f"{resource.where}: valid")
+
+
+@app.command()
+def crds(
+    check: Annotated[bool, typer.Option("--check", help="Fail if the files differ.")] = False,
+    out: Annotated[Path, typer.Option(help="Folder of the CRDs.")] = Path("crds"),
+    docs: Annotated[Path, typer.Option(help="Folder of the reference pages.")] = Path("docs/reference"),
+) -> None:
+    """Write the CRDs and the reference pages, or check that they are fresh."""
+    from m2r_train.api.crdgen import check_crds, write_crds
+    from m2r_train.api.docsgen import check_docs, write_docs
+
+    if check:
+        stale = [*check_crds(out), *check_docs(docs)]
+        if stale:
+            raise M2RError(f"not fresh: {', '.join(map(str, stale))}; run `m2r crds`")
+        return
+    for path in [*write_crds(out), *write_docs(docs)]:
+        typer.echo(path)
+
+
+@app.command()
+def report(
+    runs: Annotated[list[str], typer.Argument(help="Run folders in a store, or a store's root.")],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The HTML file.")],
+    endpoint: Endpoint = None,
+) -> None:
+    """Write one self-contained page: tables, curves, samples with pictures."""
+    from m2r_train.reporting import write_report
+
+    _check_writable(out)
+    write_report(runs, out, endpoint=endpoint)
+    typer.echo(out)
+
+
+@store_app.command("check")
+def store_check(
+    uri: Annotated[str, typer.Argument(help="Store to check.")], endpoint: Endpoint = None
+) -> None:
+    """Prove that a store has the conditional writes that the promises need."""
+    from m2r_train.store import check_store, open_store
+
+    result = check_store(open_store(_store_uri(uri), endpoint=endpoint))
+    typer.echo(str(result))
+    if not result.ok:
+        raise ConfigError(f"{uri}: this store is not safe for checkpoints; use another one")
+
+
+def cache_dir() -> Path:
+    """Where fetched inputs are kept: ``$M2R_CACHE``, else the user's cache folder."""
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("M2R_CACHE") or Path(base) / "m2r") / "inputs"
+
+
+def _store_uri(given: str) -> str:
+    """A plain path becomes absolute, so that a run names its results the same from anywhere."""
+    return given if "://" in given else str(Path(given).absolute())
+
+
+def _check_writable(path: Path | None) -> None:
+    if path is None:
+        return
+    folder = path.absolute().parent
+    if path.is_dir() or not folder.is_dir() or not os.access(folder, os.W_OK):
+        raise ConfigError(f"{path}: cannot be written; name a file in a folder that exists")
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.part")
+    temporary.write_text(text)
+    temporary.replace(path)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,241 @@
+"""A Qwen2.5-VL checkpoint as the stages use it: encode prompts, run packed rows, save a folder.
+
+Shapes: P prompt tokens, R rows, L row length, N scored tokens, D hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+from transformers import (
+    AutoProcessor,
+    GenerationConfig,
+    Qwen2_5_VLConfig,
+    Qwen2_5_VLForConditionalGeneration,
+)
+
+from m2r_train.api.errors import ConfigError
+from m2r_train.core.packing import PackedRows
+from m2r_train.core.records import Sample
+from m2r_train.model.prompts import messages
+from m2r_train.model.vision import Grid, grid_of, patchify, visual_tokens
+
+_REFUSED_SUFFIXES = {".py", ".pkl", ".pickle", ".pt", ".pth", ".bin"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A prompt laid out: token ids (P) with visual placeholders expanded; no pixels."""
+
+    tokens: tuple[int, ...]
+    positions: Tensor  # (3, P) rope positions: time, height, width
+    grids: tuple[Grid, ...]
+    prefix_length: int  # tokens up to the end of the last image: what questions can share
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A prompt and its decoded pictures: what a rollout engine needs."""
+
+    prompt: Prompt
+    images: tuple[Image.Image, ...]
+
+
+class Policy:
+    """A model with its processor; ``module`` holds the parameters that stages train."""
+
+    def __init__(self, module: Qwen2_5_VLForConditionalGeneration, processor: Any) -> None:
+        self.module = module
+        self.processor = processor
+        self.tokenizer = processor.tokenizer
+        config = module.config
+        self.image_token: int = config.image_token_id
+        self.video_token: int = config.video_token_id
+        self.vision_end: int = config.vision_end_token_id
+        self.merge: int = config.vision_config.spatial_merge_size
+        self.tokens_per_second: int = config.vision_config.tokens_per_second
+        self.stop_tokens = _stop_tokens(module, self.tokenizer)
+        self.end_of_turn: int = self.stop_tokens[0]
+        self.pad_token: int = self.tokenizer.pad_token_id or 0
+
+    @classmethod
+    def load(cls, folder: Path) -> Policy:
+        """Load a Hugging Face folder in float32.
+
+        Raises ``ConfigError`` for a folder that is no Qwen2.5-VL, that carries code or pickles.
+        """
+        check_folder(folder)
+        module = Qwen2_5_VLForConditionalGeneration.from_pretrained(
+            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+        )
+        processor = AutoProcessor.from_pretrained(
+            folder, local_files_only=True, trust_remote_code=False
+        )
+        return cls(module.eval(), processor)
+
+    def save(self, folder: Path) -> None:
+        """Write the folder that ``from_pretrained`` and ``vllm serve`` load as it is."""
+        self.module.save_pretrained(folder, safe_serialization=True)
+        self.processor.save_pretrained(folder)
+
+    def lay_out(
+        self, samples: Sequence[Sample], sizes: Sequence[Sequence[tuple[int, int]]]
+    ) -> list[Prompt]:
+        """Lay out each sample's prompt; ``sizes[i]`` are its pictures' (width, height) in pixels.
+
+        Pixels are not needed: bins by token count can be made without decoding an image.
+        """
+        grids = [tuple(grid_of(size, self.processor.image_processor) for size in g) for g in sizes]
+        texts = [
+            _expand(
+                self.tokenizer.apply_chat_template(
+                    messages(sample), tokenize=False, add_generation_prompt=True
+                ),
+                own,
+                self.processor.image_token,
+                self.merge,
+            )
+            for sample, own in zip(samples, grids, strict=True)
+        ]
+        if not texts:
+            return []
+        ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return [self._prompt(tuple(i), own) for i, own in zip(ids, grids, strict=True)]
+
+    def _prompt(self, tokens: tuple[int, ...], grids: tuple[Grid, ...]) -> Prompt:
+        ends = [i for i, t in enumerate(tokens) if t == self.vision_end]
+        return Prompt(
+            tokens=tokens,
+            positions=rope_positions(tokens, grids, self.image_token, self.merge),
+            grids=grids,
+            prefix_length=ends[-1] + 1 if ends else 0,
+        )
+
+    def text_tokens(self, text: str) -> tuple[int, ...]:
+        """Token ids of an assistant turn, its end-of-turn token included."""
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return (*ids, self.end_of_turn)
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of a completion, stop tokens left out."""
+        kept = [t for t in tokens if t not in self.stop_tokens]
+        text: str = self.tokenizer.decode(kept, skip_special_tokens=False)
+        return text
+
+    def see(self, images: Sequence[Image.Image]) -> Tensor:
+        """Visual tokens of pictures in order, (sum M, D)."""
+        if not images:
+            return self.module.model.language_model.embed_tokens.weight.new_zeros(0, self.width)
+        patches, grids = zip(*patchify(images, self.processor.image_processor), strict=True)
+        return visual_tokens(self.module.model.visual, patches, grids)
+
+    @property
+    def width(self) -> int:
+        """Hidden size D of the language model."""
+        return int(self.module.config.text_config.hidden_size)
+
+    def embed(self, tokens: Tensor, prefix: Tensor, seen: Tensor) -> Tensor:
+        """Token embeddings (..., D) with visual tokens in place.
+
+        Only the prefix holds images: a placeholder that a policy samples is a token like any other.
+        """
+        embedded: Tensor = self.module.model.language_model.embed_tokens(tokens)
+        if seen.shape[0] == 0:
+            return embedded
+        place = (prefix & (tokens == self.image_token)).unsqueeze(-1)
+        if int(place.sum()) != seen.shape[0]:
+            raise AssertionError("visual tokens and placeholders differ in number")
+        return embedded.masked_scatter(place, seen.to(embedded.dtype))
+
+    def logits(self, packed: PackedRows, seen: Tensor) -> Tensor:
+        """Logits (N, V) of the packed rows' targets, from the states that predict them."""
+        states: Tensor = self.module.model.language_model(
+            inputs_embeds=self.embed(packed.tokens_RL, packed.prefix_RL, seen),
+            position_ids=packed.positions_3RL,
+            attention_mask={"full_attention": packed.mask_R1LL},
+            use_cache=False,
+        ).last_hidden_state
+        chosen = states.flatten(0, 1).index_select(0, packed.source_N)
+        logits: Tensor = self.module.lm_head(chosen)
+        return logits
+
+
+def rope_positions(
+    tokens: Sequence[int], grids: Sequence[Grid], image_token: int, merge: int
+) -> Tensor:
+    """Three-dimensional rope positions (3, P) of a prompt with still images.
+
+    Text advances all three axes together; an image's tokens share their start, move along
+    height and width, and the text after it goes on from the larger side (Qwen2-VL, section 2.1).
+    """
+    parts: list[Tensor] = []
+    left = iter(grids)
+    position, i = 0, 0
+    while i < len(tokens):
+        if tokens[i] == image_token:
+            t, h, w = next(left)
+            axes = torch.meshgrid(
+                torch.arange(t), torch.arange(h // merge), torch.arange(w // merge), indexing="ij"
+            )
+            block = torch.stack(axes).reshape(3, -1)
+            parts.append(block + position)
+            position += max(h, w) // merge
+            i += block.shape[1]
+        else:
+            n = i
+            while n < len(tokens) and tokens[n] != image_token:
+                n += 1
+            parts.append(torch.arange(position, position + n - i).expand(3, -1))
+            position += n - i
+            i = n
+    return torch.cat(parts, dim=1)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse anything that is not a plain Qwen2.5-VL folder, before any loader sees it."""
+    config_file = folder / "config.json"
+    if not config_file.is_file():
+        raise ConfigError(f"model {folder}: no config.json; give a Hugging Face model folder")
+    try:
+        config = json.loads(config_file.read_text())
+    except ValueError as error:
+        raise ConfigError(f"model {folder}: config.json is not JSON ({error})") from error
+    if config.get("model_type") != Qwen2_5_VLConfig.model_type:
+        raise ConfigError(
+            f"model {folder}: model_type is {config.get('model_type')!r}; "
+            f"only {Qwen2_5_VLConfig.model_type!r} checkpoints can be trained"
+        )
+    if "auto_map" in json.dumps(config):
+        raise ConfigError(f"model {folder}: config.json has auto_map; code in checkpoints is refused")
+    for file in sorted(folder.rglob("*")):
+        if file.suffix in _REFUSED_SUFFIXES:
+            raise ConfigError(
+                f"model {folder}: {file.name} can run code when loaded; keep only safetensors and JSON"
+            )
+    if not any(folder.glob("*.safetensors")):
+        raise ConfigError(f"model {folder}: no *.safetensors; convert the weights to safetensors")
+
+
+def _expand(text: str, grids: Sequence[Grid], placeholder: str, merge: int) -> str:
+    pieces = text.split(placeholder)
+    if len(pieces) - 1 != len(grids):
+        raise AssertionError("chat template and images disagree in number")
+    out = [pieces[0]]
+    for (t, h, w), piece in zip(grids, pieces[1:], strict=True):
+        out += [placeholder * (t * h * w // merge**2), piece]
+    return "".join(out)
+
+
+def _stop_tokens(module: Qwen2_5_VLForConditionalGeneration, tokenizer: Any) -> tuple[int, ...]:
+    generation: GenerationConfig = module.generation_config
+    ids = generation.eos_token_id
+    listed = [ids] if isinstance(ids, int) else list(ids or [])
+    first = tokenizer.eos_token_id
+    return tuple(dict.fromkeys([first, *listed]))

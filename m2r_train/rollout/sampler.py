@@ -1,0 +1,251 @@
+"""The in-process sampler: a plain decode loop for CPU, tests and the quickstart.
+
+Why own code: a tiny model spends its time in dispatch, not in arithmetic, so what counts is few
+operations a token: prompts are prefilled once and shared by their group, projections are fused,
+the cache is static, finished rows leave the batch, and one uniform number a token decides it.
+
+Shapes: B prompts, G samples, R = rows still running (at most B * G), P prompt tokens padded on
+the left, C completion tokens, H heads, K key-value heads, E head size, D hidden size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F  # noqa: N812 - PyTorch's own convention
+
+from m2r_train.model.policy import Policy, Request
+from m2r_train.rollout.base import Completion, SamplingParams
+
+_COMPACT_BELOW = 0.85  # drop finished rows once this share or less is still running
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    norm_in: Tensor
+    qkv_weight: Tensor
+    qkv_bias: Tensor
+    out: Tensor
+    norm_mlp: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+class InProcessSampler:
+    """Implements ``RolloutEngine[Request]`` on a ``Policy``'s own parameters."""
+
+    def __init__(self, policy: Policy) -> None:
+        self._policy = policy
+        text = policy.module.config.text_config
+        self._heads: int = text.num_attention_heads
+        self._kv_heads: int = text.num_key_value_heads
+        self._head_dim: int = text.hidden_size // text.num_attention_heads
+        self._eps: float = text.rms_norm_eps
+        self._layers: list[_Layer] = []
+        self._stop = torch.tensor(policy.stop_tokens)
+        self.update_weights()
+
+    @torch.no_grad()
+    def update_weights(self) -> None:
+        """Fuse the projections of the policy's current parameters (a copy)."""
+        model = self._policy.module.model.language_model
+        self._layers = []
+        for layer in model.layers:
+            a, mlp = layer.self_attn, layer.mlp
+            qkv = (a.q_proj, a.k_proj, a.v_proj)
+            self._layers.append(
+                _Layer(
+                    norm_in=layer.input_layernorm.weight.detach(),
+                    qkv_weight=torch.cat([m.weight for m in qkv]),
+                    qkv_bias=torch.cat([m.bias for m in qkv]),
+                    out=a.o_proj.weight.detach(),
+                    norm_mlp=layer.post_attention_layernorm.weight.detach(),
+                    gate_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]),
+                    down=mlp.down_proj.weight.detach(),
+                )
+            )
+        self._norm = model.norm.weight.detach()
+        self._embedding = model.embed_tokens.weight.detach()
+        self._head = self._policy.module.lm_head.weight.detach()
+
+    @torch.inference_mode()
+    def generate(
+        self, requests: Sequence[Request], seeds: Sequence[int], params: SamplingParams
+    ) -> list[list[Completion]]:
+        """See ``RolloutEngine.generate``."""
+        if not requests:
+            return []
+        prompts = [r.prompt for r in requests]
+        samples = params.samples if params.temperature > 0 else 1
+        cache, valid, state, next_position = self._prefill(requests, samples, params.max_tokens)
+        uniforms = _uniforms(seeds, samples, params.max_tokens)
+        rows = torch.arange(len(prompts) * samples)
+        tokens = torch.zeros((len(rows), params.max_tokens), dtype=torch.long)
+        logps = torch.zeros((len(rows), params.max_tokens))
+        lengths = torch.zeros(len(rows), dtype=torch.long)
+        stopped = torch.zeros(len(rows), dtype=torch.bool)
+        width = valid.shape[1] - params.max_tokens
+        done = torch.zeros(len(rows), dtype=torch.bool)
+        for t in range(params.max_tokens):
+            chosen, logp = _draw(F.linear(state, self._head), uniforms[rows, t], params.temperature)
+            live = ~done
+            alive_rows = rows[live]
+            tokens[alive_rows, t] = chosen[live]
+            logps[alive_rows, t] = logp[live]
+            lengths[alive_rows] = t + 1
+            done |= torch.isin(chosen, self._stop)
+            stopped[rows[done]] = True
+            if bool(done.all()) or t + 1 == params.max_tokens:
+                break
+            if float((~done).float().mean()) <= _COMPACT_BELOW:
+                keep = (~done).nonzero().squeeze(1)
+                cache = [(k[keep], v[keep]) for k, v in cache]
+                rows, chosen, valid = rows[keep], chosen[keep], valid[keep]
+                next_position, done = next_position[keep], done[keep]
+            valid[:, width + t] = True
+            state = self._decode(chosen, next_position + t, cache, valid, width + t)
+        return _collect(tokens, logps, lengths, stopped, len(prompts), samples)
+
+    def _prefill(
+        self, requests: Sequence[Request], samples: int, room: int
+    ) -> tuple[list[tuple[Tensor, Tensor]], Tensor, Tensor, Tensor]:
+        """Run each prompt once; repeat its cache for its samples.
+
+        Returns caches (R, K, P + C, E), validity (R, P + C), last states (R, D), positions (R).
+        """
+        policy = self._policy
+        prompts = [r.prompt for r in requests]
+        width = max(len(p.tokens) for p in prompts)
+        tokens = torch.full((len(prompts), width), policy.pad_token, dtype=torch.long)
+        positions = torch.zeros((3, len(prompts), width), dtype=torch.long)
+        valid = torch.zeros((len(prompts), width), dtype=torch.bool)
+        for i, prompt in enumerate(prompts):
+            n = len(prompt.tokens)
+            tokens[i, width - n :] = torch.tensor(prompt.tokens)
+            positions[:, i, width - n :] = prompt.positions
+            valid[i, width - n :] = True
+        x = policy.embed(tokens, valid, policy.see([image for r in requests for image in r.images]))
+        cos, sin = policy.module.model.language_model.rotary_emb(x, positions)
+        causal = torch.ones((width, width), dtype=torch.bool).tril()
+        mask = (causal & valid[:, None, :])[:, None] | torch.eye(width, dtype=torch.bool)
+        cache = []
+        for layer in self._layers:
+            q, k, v = self._qkv(layer, x, cos[:, None], sin[:, None])
+            x = self._finish(layer, x, self._attend(q, k, v, mask))
+            pair = []
+            for part in (k, v):
+                full = part.new_zeros(
+                    len(prompts) * samples, self._kv_heads, width + room, self._head_dim
+                )
+                full[:, :, :width] = part.repeat_interleave(samples, dim=0)
+                pair.append(full)
+            cache.append((pair[0], pair[1]))
+        last = self._rms(x[:, -1], self._norm).repeat_interleave(samples, dim=0)
+        room_valid = torch.zeros((len(prompts), room), dtype=torch.bool)
+        all_valid = torch.cat([valid, room_valid], dim=1).repeat_interleave(samples, dim=0)
+        next_position = torch.tensor([int(p.positions.max()) + 1 for p in prompts])
+        return cache, all_valid, last, next_position.repeat_interleave(samples)
+
+    def _decode(
+        self,
+        tokens: Tensor,
+        positions: Tensor,
+        cache: list[tuple[Tensor, Tensor]],
+        valid: Tensor,
+        column: int,
+    ) -> Tensor:
+        x = F.embedding(tokens, self._embedding)[:, None]
+        three = positions[None, :, None].expand(3, -1, 1)
+        cos, sin = self._policy.module.model.language_model.rotary_emb(x, three)
+        cos, sin = cos[:, None], sin[:, None]
+        mask = valid[:, None, None, : column + 1]
+        for layer, (keys, values) in zip(self._layers, cache, strict=True):
+            q, k, v = self._qkv(layer, x, cos, sin)
+            keys[:, :, column] = k[:, :, 0]
+            values[:, :, column] = v[:, :, 0]
+            mixed = self._attend(q, keys[:, :, : column + 1], values[:, :, : column + 1], mask)
+            x = self._finish(layer, x, mixed)
+        return self._rms(x[:, 0], self._norm)
+
+    def _qkv(
+        self, layer: _Layer, x: Tensor, cos: Tensor, sin: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        h = self._rms(x, layer.norm_in)
+        b, n, _ = h.shape
+        fused = F.linear(h, layer.qkv_weight, layer.qkv_bias)
+        fused = fused.view(b, n, self._heads + 2 * self._kv_heads, self._head_dim).transpose(1, 2)
+        rotated = fused[:, : self._heads + self._kv_heads]
+        half = self._head_dim // 2
+        turned = torch.cat((-rotated[..., half:], rotated[..., :half]), dim=-1)
+        rotated = rotated * cos + turned * sin
+        return rotated[:, : self._heads], rotated[:, self._heads :], fused[:, -self._kv_heads :]
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+        """Grouped-query attention; q (B, H, n, E), k and v (B, K, m, E) -> (B, n, D)."""
+        b, h, n, e = q.shape
+        group = h // self._kv_heads
+        # the queries of one key-value head stand together, so keys are never repeated
+        grouped = q.reshape(b, self._kv_heads, group * n, e)
+        scores = grouped @ k.transpose(2, 3) * e**-0.5
+        scores = scores.view(b, self._kv_heads, group, n, -1)
+        scores = scores.masked_fill(~mask[:, :, None], float("-inf")).softmax(-1)
+        mixed = scores.reshape(b, self._kv_heads, group * n, -1) @ v
+        return mixed.view(b, h, n, e).transpose(1, 2).reshape(b, n, h * e)
+
+    def _finish(self, layer: _Layer, x: Tensor, mixed: Tensor) -> Tensor:
+        x = x + F.linear(mixed, layer.out)
+        h = F.linear(self._rms(x, layer.norm_mlp), layer.gate_up)
+        gate, up = h.chunk(2, dim=-1)
+        return x + F.linear(F.silu(gate) * up, layer.down)
+
+    def _rms(self, x: Tensor, weight: Tensor) -> Tensor:
+        return F.rms_norm(x, (x.shape[-1],), weight, self._eps)
+
+
+def _draw(logits: Tensor, uniform: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Next tokens (R) by inverse transform sampling, and their log-probabilities (R)."""
+    if temperature == 0:
+        logp = logits.log_softmax(-1)
+        chosen = logits.argmax(-1)
+    else:
+        logp = (logits / temperature).log_softmax(-1)
+        cumulative = logp.exp().cumsum(-1, dtype=torch.float64)
+        # scaled by the total, so that rounding cannot leave a gap at the top
+        point = uniform[:, None] * cumulative[:, -1:]
+        chosen = torch.searchsorted(cumulative, point, right=True).squeeze(1)
+        chosen = chosen.clamp_(max=logits.shape[-1] - 1)
+    return chosen, logp.gather(1, chosen[:, None]).squeeze(1)
+
+
+def _uniforms(seeds: Sequence[int], samples: int, tokens: int) -> Tensor:
+    """Uniform numbers in [0, 1), (B * G, C): a hash of (seed, sample, token), no state."""
+    key = np.array(seeds, dtype=np.uint64)[:, None, None]
+    sample = np.arange(samples, dtype=np.uint64)[None, :, None]
+    token = np.arange(tokens, dtype=np.uint64)[None, None, :]
+    with np.errstate(over="ignore"):
+        z = _mix(_mix(key + (sample + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)) ^ token)
+    unit = (z >> np.uint64(11)).astype(np.float64) * 2.0**-53
+    return torch.from_numpy(unit.reshape(len(seeds) * samples, tokens))
+
+
+def _mix(z: np.ndarray) -> np.ndarray:
+    """The finaliser of splitmix64 (Steele, Lea, Flood 2014), with its increment."""
+    z = z + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def _collect(
+    tokens: Tensor, logps: Tensor, lengths: Tensor, stopped: Tensor, prompts: int, samples: int
+) -> list[list[Completion]]:
+    ids, lps, ns, ends = tokens.tolist(), logps.tolist(), lengths.tolist(), stopped.tolist()
+    flat = [
+        Completion(tuple(ids[r][: ns[r]]), tuple(lps[r][: ns[r]]), truncated=not ends[r])
+        for r in range(prompts * samples)
+    ]
+    return [flat[i * samples : (i + 1) * samples] for i in range(prompts)]

@@ -1,0 +1,157 @@
+"""``m2r run``: a set of manifests on this machine, in the order of their references.
+
+The same stages, specs and store layout as in a cluster. A run's identity is a digest of its
+resolved spec and of its inputs' content, so the same manifests go on where they were, and a
+changed manifest, or changed data, starts afresh.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from m2r_train.api.manifests import Resource
+from m2r_train.api.refs import DatasetRef, ModelRef
+from m2r_train.api.runspec import (
+    RunInput,
+    RunMetadata,
+    RunSpec,
+    RunStorage,
+    input_refs,
+    local_uid,
+    resolved,
+)
+from m2r_train.stages.context import StopRequest
+from m2r_train.stages.entry import run_stage
+from m2r_train.store import fetch_uri
+from m2r_train.telemetry.progress import Progress
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finished:
+    """A resource that has run to its end."""
+
+    run_spec: RunSpec
+    outcome: Mapping[str, Any]
+
+    @property
+    def uri(self) -> str:
+        """The run's folder in its store."""
+        return f"{self.run_spec.storage.uri.rstrip('/')}/{self.run_spec.run_prefix}"
+
+    @property
+    def output_uri(self) -> str:
+        """Where the result lies: model, dataset or evaluation."""
+        for key in ("modelUri", "datasetUri", "resultsUri"):
+            if key in self.outcome:
+                return str(self.outcome[key])
+        raise AssertionError("an outcome names its result")
+
+
+Results = dict[tuple[str, str, str], Finished]  # by (namespace, kind, name)
+
+
+def run_all(
+    resources: Sequence[Resource],
+    *,
+    store: RunStorage | None,
+    default_store: str,
+    seed: int | None,
+    progress: Progress,
+    cache_dir: Path,
+    stop: StopRequest,
+) -> list[Finished]:
+    """Run resources, which are in the order of their references; the finished ones in order."""
+    finished: Results = {}
+    for resource in resources:
+        run_spec = resolve(
+            resource,
+            finished,
+            store=store,
+            default_store=default_store,
+            seed=seed,
+            cache_dir=cache_dir,
+        )
+        outcome = run_stage(run_spec, progress=progress, cache_dir=cache_dir, stop=stop)
+        finished[resource.namespace, resource.kind, resource.name] = Finished(run_spec=run_spec, outcome=outcome)
+    return list(finished.values())
+
+
+def resolve(
+    resource: Resource,
+    finished: Results,
+    *,
+    store: RunStorage | None,
+    default_store: str,
+    seed: int | None,
+    cache_dir: Path,
+) -> RunSpec:
+    """What the stage is told: references become URIs with digests, the seed and store are set.
+
+    Raises ``DataError`` for an input that is not there.
+    """
+    spec = resource.spec
+    if seed is not None:
+        spec = spec.model_copy(update={"seed": seed})
+    storage = store or _storage(resource, default_store)
+    inputs: dict[str, RunInput] = {}
+    for path, ref in input_refs(spec):
+        given = _input(ref, finished, resource.namespace, storage, cache_dir)
+        if given is not None:
+            inputs[path] = given
+    uid = local_uid(resource.kind, spec, {path: i.digest for path, i in inputs.items()})
+    return RunSpec(
+        kind=resource.kind,
+        metadata=RunMetadata(
+            namespace=resource.namespace, name=resource.name, uid=uid
+        ),
+        storage=storage,
+        seed=spec.seed,
+        spec=resolved(spec),
+        inputs=inputs,
+    )
+
+
+def _storage(resource: Resource, default_store: str) -> RunStorage:
+    own = resource.spec.storage
+    if own is None:
+        return RunStorage(uri=default_store)
+    return RunStorage(uri=own.uri, endpoint=own.endpoint, region=own.region)
+
+
+def _input(
+    ref: ModelRef | DatasetRef,
+    finished: Results,
+    namespace: str,
+    storage: RunStorage,
+    cache_dir: Path,
+) -> RunInput | None:
+    if ref.from_ is not None:
+        made = finished[namespace, ref.from_.kind, ref.from_.name]
+        return RunInput(uri=made.output_uri, digest=str(made.outcome["digest"]))
+    if ref.uri is not None:
+        _, digest = fetch_uri(
+            ref.uri, cache_dir, endpoint=storage.endpoint, region=storage.region
+        )
+        return RunInput(uri=ref.uri, digest=digest)
+    return None
+
+
+def summary(finished: Sequence[Finished]) -> dict[str, Any]:
+    """The document of ``m2r run --summary`` (design section 8)."""
+    return {
+        "resources": [
+            {
+                "kind": one.run_spec.kind,
+                "name": one.run_spec.metadata.name,
+                "phase": "Succeeded",
+                "step": one.outcome["step"],
+                "scores": one.outcome.get("scores", {}),
+                "output": one.output_uri,
+                "digest": one.outcome["digest"],
+            }
+            for one in finished
+        ]
+    }

@@ -1,0 +1,301 @@
+"""What a stage is given: its run, its inputs, its clock and its way out.
+
+A stage asks ``restore`` where to begin (resuming is the ordinary start), tells ``finish_step``
+that a step is done (which saves when it is time, or when somebody asked to stop) and returns its
+outcome. Nothing of a stage's order or maths is in here.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from types import FrameType
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from m2r_train.api.errors import ConfigError, DataError, Preempted
+from m2r_train.api.refs import DatasetRef, ModelRef
+from m2r_train.api.runspec import RunSpec
+from m2r_train.core.records import Sample
+from m2r_train.core.rng import derive_seed
+from m2r_train.data.images import decode
+from m2r_train.data.user import read_user_dataset
+from m2r_train.model.policy import Policy
+from m2r_train.model.tiny import tiny_model
+from m2r_train.sim import VOCABULARY
+from m2r_train.store import Run, fetch_uri, publish_folder
+from m2r_train.telemetry.history import History, Scalar, from_lines, to_lines
+from m2r_train.telemetry.metrics import MetricSet, closed
+from m2r_train.telemetry.progress import Progress
+from m2r_train.telemetry.server import StatusServer
+
+_STATE = "state.safetensors"
+_HISTORY = "history.jsonl"
+_TIMINGS = "timings.jsonl"
+_TRACES = "traces.jsonl"
+_THUMBNAIL = 256  # pixels, the longer side of a picture in a trace
+_NAMED_BAD_RECORDS = 3
+
+
+class StopRequest:
+    """Set by SIGTERM or Ctrl-C; loops look at it between two steps.
+
+    A second Ctrl-C ends the process at once: what was committed is safe anyway.
+    """
+
+    def __init__(self) -> None:
+        self.reason: str | None = None
+
+    def __bool__(self) -> bool:
+        return self.reason is not None
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Handle the two signals inside the block; the former handlers come back after it."""
+        former = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
+        for number in former:
+            signal.signal(number, self._on_signal)
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
+        if self.reason is not None and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        self.reason = signal.Signals(number).name
+
+
+@dataclass(kw_only=True)
+class Context:
+    """One attempt at one run, as its stage sees it."""
+
+    run_spec: RunSpec
+    run: Run
+    progress: Progress
+    metrics: MetricSet
+    cache_dir: Path
+    stop: StopRequest = field(default_factory=StopRequest)
+    server: StatusServer | None = None
+    history: History = field(default_factory=History)
+    timings: History = field(default_factory=History)
+    traces: list[dict[str, Any]] = field(default_factory=list)
+    probe: Callable[[str], None] = lambda _name: None
+    _phases: dict[str, float] = field(default_factory=dict)
+    _saved_step: int = -1
+
+    @property
+    def seed(self) -> int:
+        """The run's seed."""
+        return self.run_spec.seed
+
+    def close_labels(self, **values: Sequence[str]) -> None:
+        """Close the metric labels that only the run knows, e.g. its tasks."""
+        self.metrics = MetricSet(label_values={k: closed(v) for k, v in values.items()})
+        if self.server is not None:
+            self.server.use(self.metrics)
+
+    # inputs
+
+    def policy(self, path: str, ref: ModelRef) -> Policy:
+        """The model that ``spec.<path>`` points at."""
+        if ref.preset is not None:
+            return Policy(*tiny_model(VOCABULARY, derive_seed(self.seed, "tiny")))
+        return Policy.load(self._fetch(path))
+
+    def samples(self, path: str, ref: DatasetRef, split: str) -> list[Sample]:
+        """The usable records of the dataset that ``spec.<path>`` points at; bad ones are named."""
+        loaded = read_user_dataset(
+            self._fetch(path),
+            split=ref.split or (split if ref.from_ is not None else None),
+            columns=ref.columns,
+            max_bad_ratio=ref.max_bad_ratio,
+            source=path,
+        )
+        for bad in loaded.bad[:_NAMED_BAD_RECORDS]:
+            self.progress.note(f"left out: {bad}")
+        if len(loaded.bad) > _NAMED_BAD_RECORDS:
+            self.progress.note(f"left out: {len(loaded.bad)} bad records in all")
+        return loaded.samples
+
+    def _fetch(self, path: str) -> Path:
+        given = self.run_spec.inputs.get(path)
+        if given is None:
+            raise ConfigError(f"run spec: inputs has no {path!r}; the operator or m2r run sets it")
+        storage = self.run_spec.storage
+        folder, digest = fetch_uri(
+            given.uri, self.cache_dir, endpoint=storage.endpoint, region=storage.region
+        )
+        if given.digest is not None and digest != given.digest:
+            raise DataError(
+                f"spec.{path}: {given.uri} has changed since the run was made "
+                f"(digest {digest[:12]}, expected {given.digest[:12]}); start a new run"
+            )
+        return folder
+
+    # life of a run
+
+    def restore(self, load_state: Callable[[Mapping[str, Tensor]], None]) -> int:
+        """Load the newest good checkpoint, if there is one; returns the step to begin with."""
+        started = time.monotonic()
+        checkpoint = self.run.latest()
+        if checkpoint is None:
+            return 0
+        load_state(load_tensors(checkpoint.files[_STATE]))
+        self.history = History.from_bytes(checkpoint.files[_HISTORY], _HISTORY)
+        self.timings = History.from_bytes(checkpoint.files[_TIMINGS], _TIMINGS)
+        self.traces = from_lines(checkpoint.files[_TRACES], _TRACES)
+        self._saved_step = checkpoint.step
+        self.metrics.observe(
+            "m2r_checkpoint_seconds", time.monotonic() - started, phase="restore"
+        )
+        self.progress.note(f"resumed from step {checkpoint.step} ({checkpoint.uri})")
+        return checkpoint.step
+
+    def finish_step(
+        self,
+        step: int,
+        total: int,
+        record: Mapping[str, Scalar],
+        state: Callable[[], Mapping[str, Tensor]],
+        *,
+        every: int,
+        keep: int,
+        shown: Sequence[str],
+    ) -> None:
+        """Step ``step`` is done: record and show it, save when due, leave when asked to stop.
+
+        Raises ``Preempted`` once the state is safe.
+        """
+        done = step + 1
+        self.history.append({"step": step, **record})
+        self._report(done, total, {"step": step, **record}, shown)
+        if done % every == 0 or done == total or self.stop:
+            with self.phase("checkpoint"):
+                self._save(done, state(), keep)
+        self._close_timings(step)
+        self.leave_if_asked(done)
+
+    def leave_if_asked(self, done: int) -> None:
+        """Raise ``Preempted`` when a stop was asked for; everything up to ``done`` is saved."""
+        if self.stop:
+            where = f"{self.run_spec.kind}/{self.run_spec.metadata.name}"
+            raise Preempted(
+                f"{where}: stopped by {self.stop.reason} after step {done}, state saved; "
+                "the same command goes on from here"
+            )
+
+    def _save(self, done: int, state: Mapping[str, Tensor], keep: int) -> None:
+        self.probe("before-save")
+        started = time.monotonic()
+        files = {
+            _STATE: save_tensors({k: v.contiguous() for k, v in state.items()}),
+            _HISTORY: self.history.to_bytes(),
+            _TIMINGS: self.timings.to_bytes(),
+            _TRACES: to_lines(self.traces),
+        }
+        snapshot = time.monotonic()
+        checkpoint = self.run.commit(done, files, {"seed": self.seed})
+        self.run.journal_clear(done)
+        self.run.prune(keep)
+        self._saved_step = done
+        self.metrics.observe("m2r_checkpoint_seconds", snapshot - started, phase="snapshot")
+        self.metrics.observe(
+            "m2r_checkpoint_seconds", time.monotonic() - snapshot, phase="upload"
+        )
+        self.metrics.set("m2r_checkpoint_last_step", done)
+        self.metrics.set("m2r_checkpoint_bytes", sum(map(len, files.values())))
+        if self.server is not None:
+            self.server.update(
+                last_checkpoint={"uri": checkpoint.uri, "step": done, "time": time.time()}
+            )
+        self.probe("after-save")
+
+    def _report(
+        self, done: int, total: int, record: Mapping[str, Scalar], shown: Sequence[str]
+    ) -> None:
+        figures = {key: record[key] for key in shown if key in record}
+        self.progress.update(done, **figures)
+        self.metrics.set("m2r_steps_planned", total)
+        self.metrics.set("m2r_step", done)
+        self.metrics.set("m2r_last_step_timestamp_seconds", time.time())
+        self.metrics.record_step(record)
+        if self.server is not None:
+            numbers = {k: float(v) for k, v in record.items() if not isinstance(v, str)}
+            self.server.update(phase="Running", step=done, total_steps=total, metrics=numbers)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        """Count the block's seconds towards a phase of the step."""
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self._phases[name] = self._phases.get(name, 0.0) + time.monotonic() - started
+
+    def _close_timings(self, step: int) -> None:
+        for name, seconds in self._phases.items():
+            self.metrics.observe("m2r_step_phase_seconds", seconds, phase=name)
+        self.timings.append({"step": step, **self._phases})
+        self._phases = {}
+
+    # results
+
+    def publish(self, prefix: str, files: Path | Mapping[str, bytes]) -> str:
+        """Publish a result folder under the run; its digest. Fenced like a commit."""
+        self.probe("before-publish")
+        self.run.verify_fence()
+        return publish_folder(self.run.store, prefix, files)
+
+    def publish_model(self, policy: Policy) -> dict[str, Any]:
+        """Publish ``model/`` (a Hugging Face folder) and the run's records beside it."""
+        with TemporaryDirectory(prefix="m2r-model-") as folder:
+            policy.save(Path(folder))
+            digest = self.publish("model", Path(folder))
+        self.publish_records()
+        return {"modelUri": f"{self.run.store.uri}/model", "digest": digest}
+
+    def publish_records(self) -> None:
+        """Publish history, timings and traces under ``records/``, for reports and trackers."""
+        self.publish(
+            "records",
+            {
+                _HISTORY: self.history.to_bytes(),
+                _TIMINGS: self.timings.to_bytes(),
+                _TRACES: to_lines(self.traces),
+            },
+        )
+
+
+def thumbnail(sample: Sample) -> str | None:
+    """A data URI of a sample's first picture, small enough for a trace; None without one."""
+    if not sample.images:
+        return None
+    data, kind = sample.images[0], "png"
+    image = decode(data)
+    if max(image.size) > _THUMBNAIL:
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=80)
+        data, kind = buffer.getvalue(), "jpeg"
+    elif not data.startswith(b"\x89PNG"):
+        kind = "jpeg" if data.startswith(b"\xff\xd8") else "webp"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def use_threads(count: int) -> None:
+    """Compute with ``count`` threads and deterministic kernels, so that equal runs give equal bits."""
+    torch.set_num_threads(count)
+    torch.use_deterministic_algorithms(True)

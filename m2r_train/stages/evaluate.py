@@ -1,0 +1,186 @@
+"""Evaluation: completions of every question, scored by rule, with standard errors.
+
+Each question is answered several times at the given temperature and once greedily. The headline
+``overall`` is the mean over tasks of the mean over samples (percent); its standard error takes
+questions, not samples, as the unit. Chunks of questions are kept in the journal, so that a killed
+evaluation goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any, cast
+
+from m2r_train.api.errors import ConfigError
+from m2r_train.api.evaljob import EvalSpec
+from m2r_train.core.answers import extract_answer, format_valid
+from m2r_train.core.records import Sample
+from m2r_train.core.rng import derive_seed
+from m2r_train.core.stats import mean_with_stderr, sample_accuracy
+from m2r_train.model.policy import Policy, Request
+from m2r_train.rollout.base import Completion, RolloutEngine, SamplingParams
+from m2r_train.stages.context import Context
+from m2r_train.stages.feeding import lay_out, request
+from m2r_train.stages.rollouts import rollout_engine
+
+Row = dict[str, Any]
+
+
+def run(ctx: Context) -> dict[str, Any]:
+    """Evaluate ``spec.model``; publishes ``eval/results.json`` and ``eval/samples/``."""
+    spec = cast("EvalSpec", ctx.run_spec.parsed_spec)
+    policy = ctx.policy("model", spec.model)
+    engine = rollout_engine(spec.generation.engine, policy)
+    work = [
+        (number, benchmark.name, samples[i : i + spec.generation.batch_size])
+        for number, benchmark in enumerate(spec.benchmarks)
+        for samples in [_questions(ctx, spec, number)]
+        for i in range(0, len(samples), spec.generation.batch_size)
+    ]
+    rows: dict[str, list[Row]] = {benchmark.name: [] for benchmark in spec.benchmarks}
+    name = ctx.run_spec.metadata.name
+    with ctx.progress.stage("EvalJob", name, len(work)):
+        for chunk, (_, benchmark, samples) in enumerate(work):
+            key = f"s{chunk}/answers"
+            kept = ctx.run.journal_get(key)
+            if kept is None:
+                with ctx.phase("generate"):
+                    answers = _answer(ctx, policy, engine, spec, samples)
+                kept = b"".join(json.dumps(a, sort_keys=True).encode() + b"\n" for a in answers)
+                ctx.probe("before-journal")
+                ctx.run.journal_put(key, kept)
+            rows[benchmark] += [json.loads(line) for line in kept.splitlines()]
+            ctx.progress.update(chunk + 1, score=_overall(rows[benchmark], "sampled"))
+            ctx.leave_if_asked(chunk + 1)
+        scores = {benchmark: score_rows(own) for benchmark, own in rows.items()}
+        results = {"benchmarks": scores, "questions": sum(map(len, rows.values()))}
+        digest = ctx.publish("eval", _files(results, rows))
+    for benchmark, own in scores.items():
+        for subtask, figure in own.items():
+            if "/" not in subtask:
+                ctx.metrics.set(
+                    "m2r_eval_score", figure["value"], benchmark=benchmark, subtask=subtask
+                )
+    ctx.run.journal_clear(len(work))
+    return {
+        "step": len(work),
+        "steps": len(work),
+        "resultsUri": f"{ctx.run.store.uri}/eval",
+        "digest": digest,
+        "scores": scores,
+        "gates": gates_passed(spec, scores),
+    }
+
+
+def score_rows(rows: Sequence[Row]) -> dict[str, dict[str, float | int | None]]:
+    """Scores in percent of one benchmark: ``overall``, each task, and the same under ``greedy/``.
+
+    ``overall`` weighs tasks equally; its standard error adds the tasks' variances of their means.
+    """
+    scores: dict[str, dict[str, float | int | None]] = {}
+    modes = {"": "sampled", "greedy/": "greedy"}
+    for prefix, mode in modes.items():
+        by_task: dict[str, list[float]] = {}
+        for row in rows:
+            if row[mode]:
+                by_task.setdefault(row["task"], []).append(fmean(a["score"] for a in row[mode]))
+        if not by_task:
+            continue
+        tasks = {task: mean_with_stderr(values) for task, values in sorted(by_task.items())}
+        errors = [t.stderr for t in tasks.values()]
+        stderr = (
+            None
+            if any(e is None for e in errors)
+            else 100.0 * math.sqrt(math.fsum((e or 0.0) ** 2 for e in errors)) / len(tasks)
+        )
+        scores[f"{prefix}overall"] = {
+            "value": 100.0 * fmean(t.value for t in tasks.values()),
+            "n": sum(t.n for t in tasks.values()),
+            "stderr": stderr,
+        }
+        for task, estimate in tasks.items():
+            scores[f"{prefix}{task}"] = {
+                "value": 100.0 * estimate.value,
+                "n": estimate.n,
+                "stderr": None if estimate.stderr is None else 100.0 * estimate.stderr,
+            }
+        answers = [a for row in rows for a in row[mode]]
+        valid = fmean(a["format"] for a in answers)
+        scores[f"{prefix}format"] = {
+            "value": 100.0 * valid,
+            "n": len(answers),
+            "stderr": 100.0 * math.sqrt(valid * (1 - valid) / len(answers)),
+        }
+    return scores
+
+
+def gates_passed(spec: EvalSpec, scores: Mapping[str, Mapping[str, Any]]) -> bool:
+    """Whether every gate's benchmark reaches its minimum (percent, headline)."""
+    return all(scores[g.benchmark]["overall"]["value"] >= g.min for g in spec.gates)
+
+
+def _questions(ctx: Context, spec: EvalSpec, number: int) -> list[Sample]:
+    benchmark = spec.benchmarks[number]
+    if benchmark.name != "synthetic":
+        raise ConfigError(
+            f"spec.benchmarks[{number}].name: {benchmark.name} has no scorer in this version; "
+            "only synthetic can be evaluated"
+        )
+    return ctx.samples(f"benchmarks[{number}].data", benchmark.data, "eval")
+
+
+def _answer(
+    ctx: Context,
+    policy: Policy,
+    engine: RolloutEngine[Request],
+    spec: EvalSpec,
+    samples: Sequence[Sample],
+) -> list[Row]:
+    generation = spec.generation
+    prompts = lay_out(policy, samples)
+    requests = [request(p, s) for p, s in zip(prompts, samples, strict=True)]
+    seeds = [derive_seed(ctx.seed, "eval", s.id) for s in samples]
+    limit = generation.max_completion_tokens
+    sampled = engine.generate(
+        requests, seeds, SamplingParams(generation.samples_per_question, generation.temperature, limit)
+    )
+    greedy: list[list[Completion]] = [[] for _ in samples]
+    if generation.greedy:
+        greedy = engine.generate(requests, seeds, SamplingParams(1, 0.0, limit))
+    return [
+        {
+            "id": s.id,
+            "task": s.task,
+            "question": s.question,
+            "answer": s.answer,
+            "sampled": [_judged(s, policy.decode(c.tokens)) for c in many],
+            "greedy": [_judged(s, policy.decode(c.tokens)) for c in one],
+        }
+        for s, many, one in zip(samples, sampled, greedy, strict=True)
+    ]
+
+
+def _judged(sample: Sample, text: str) -> Row:
+    return {
+        "text": text,
+        "extracted": extract_answer(text),
+        "score": sample_accuracy(sample, text),
+        "format": float(format_valid(text)),
+    }
+
+
+def _overall(rows: Sequence[Row], mode: str) -> float:
+    """Percent right so far, over the answers seen."""
+    return 100.0 * fmean(a["score"] for row in rows for a in row[mode])
+
+
+def _files(results: Mapping[str, Any], rows: Mapping[str, Sequence[Row]]) -> dict[str, bytes]:
+    files = {"results.json": (json.dumps(results, indent=1, sort_keys=True) + "\n").encode()}
+    for benchmark, own in rows.items():
+        files[f"samples/{benchmark}.jsonl"] = b"".join(
+            json.dumps(row, sort_keys=True).encode() + b"\n" for row in own
+        )
+    return files

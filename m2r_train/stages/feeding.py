@@ -1,0 +1,132 @@
+"""From samples to rows and batches: what the training stages are fed with.
+
+Everything here is a pure function of (samples, seed, step), so that a resumed run is fed the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from m2r_train.core.packing import Branch, Row
+from m2r_train.core.records import Sample
+from m2r_train.core.rng import derive_seed
+from m2r_train.data.images import decode
+from m2r_train.model.policy import Policy, Prompt, Request
+
+_LAYOUT_CHUNK = 512
+
+
+def image_sizes(sample: Sample) -> list[tuple[int, int]]:
+    """(width, height) of a sample's pictures, from their headers."""
+    return [Image.open(io.BytesIO(data)).size for data in sample.images]
+
+
+def lay_out(policy: Policy, samples: Sequence[Sample]) -> list[Prompt]:
+    """Prompts of samples, tokenised in chunks (a tokenizer is faster on many texts)."""
+    prompts: list[Prompt] = []
+    for i in range(0, len(samples), _LAYOUT_CHUNK):
+        chunk = samples[i : i + _LAYOUT_CHUNK]
+        prompts += policy.lay_out(chunk, [image_sizes(s) for s in chunk])
+    return prompts
+
+
+def request(prompt: Prompt, sample: Sample) -> Request:
+    """What a rollout engine gets: the prompt and the decoded pictures."""
+    return Request(prompt, tuple(decode(data) for data in sample.images))
+
+
+@dataclass(frozen=True, slots=True)
+class Lesson:
+    """Questions about the same pictures: one row of an SFT batch."""
+
+    row: Row
+    images: tuple[bytes, ...]
+
+
+def lessons(policy: Policy, samples: Sequence[Sample], most: int = 4) -> list[Lesson]:
+    """Group samples that share their pictures (at most ``most`` a row), in order of appearance.
+
+    The row's prefix is the prompt up to the end of the pictures; a branch is the question and
+    the assistant's turn, of which the turn alone is scored. Samples without a chain answer
+    directly: ``<answer>\\boxed{answer}</answer>`` would teach to skip thinking, so they are refused
+    upstream.
+    """
+    open_groups: dict[tuple[tuple[int, ...], bytes], list[int]] = {}
+    groups: list[list[int]] = []
+    prompts = lay_out(policy, samples)
+    for i, (sample, prompt) in enumerate(zip(samples, prompts, strict=True)):
+        prefix = prompt.tokens[: prompt.prefix_length]
+        digest = hashlib.sha256(b"".join(hashlib.sha256(x).digest() for x in sample.images))
+        key = (prefix, digest.digest())
+        group = open_groups.get(key)
+        if group is None or len(group) >= most or not sample.images:
+            group = open_groups[key] = []
+            groups.append(group)
+        group.append(i)
+    return [_lesson(policy, [samples[i] for i in g], [prompts[i] for i in g]) for g in groups]
+
+
+def _lesson(policy: Policy, samples: Sequence[Sample], prompts: Sequence[Prompt]) -> Lesson:
+    first = prompts[0]
+    branches = []
+    for sample, prompt in zip(samples, prompts, strict=True):
+        question = prompt.tokens[prompt.prefix_length :]
+        if sample.chain is None:
+            raise AssertionError(f"sample {sample.id} has no chain to learn from")
+        turn = policy.text_tokens(sample.chain)
+        branches.append(Branch((*question, *turn), scored_from=len(question)))
+    n = first.prefix_length
+    row = Row(first.tokens[:n], first.positions[:, :n], tuple(branches))
+    return Lesson(row, samples[0].images)
+
+
+def epoch_batches(lengths: Sequence[int], budget: int, seed: int, epoch: int) -> list[list[int]]:
+    """Indexes of one epoch in seeded order, cut into batches of at most ``budget`` tokens.
+
+    An item longer than the budget makes a batch of its own.
+    """
+    generator = np.random.default_rng(derive_seed(seed, "epoch", epoch))
+    batches: list[list[int]] = []
+    used = budget + 1
+    for index in generator.permutation(len(lengths)).tolist():
+        if used + lengths[index] > budget:
+            batches.append([])
+            used = 0
+        batches[-1].append(index)
+        used += lengths[index]
+    return batches
+
+
+def sft_batches(
+    lengths: Sequence[int], budget: int, *, epochs: float, steps: int | None, seed: int
+) -> list[list[int]]:
+    """The batches of a whole run: ``steps`` of them, or as many as ``epochs`` give."""
+    batches: list[list[int]] = []
+    epoch = 0
+    while True:
+        one = epoch_batches(lengths, budget, seed, epoch)
+        whole = steps if steps is not None else max(1, round(epochs * len(one)))
+        batches += one
+        epoch += 1
+        if len(batches) >= whole:
+            return batches[:whole]
+
+
+def micro_batches(lengths: Sequence[int], budget: int) -> list[range]:
+    """Consecutive runs of rows whose padded size (rows x longest) stays within ``budget`` cells."""
+    runs: list[range] = []
+    start, longest = 0, 0
+    for i, n in enumerate(lengths):
+        longest = max(longest, n)
+        if i > start and (i + 1 - start) * longest > budget:
+            runs.append(range(start, i))
+            start, longest = i, n
+    if lengths:
+        runs.append(range(start, len(lengths)))
+    return runs

@@ -1,0 +1,299 @@
+"""One GRPO update: completions -> rewards -> advantages -> loss -> optimiser step.
+
+Shapes: B prompts, G completions of each, N completion tokens of a micro-batch in row order.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean, pstdev
+
+import torch
+from torch import Tensor
+
+from m2r_train.api.rlvr import RLVRSpec
+from m2r_train.core.advantages import GroupAdvantages, StdKind, weighted_advantages
+from m2r_train.core.losses import Normalization, entropy, grpo_loss, token_logprobs
+from m2r_train.core.packing import Branch, PackedRows, Row, pack_rows
+from m2r_train.core.records import Sample
+from m2r_train.core.repetition import has_repetition
+from m2r_train.core.rewards import EdnmOverride, Reward, RewardConfig, score
+from m2r_train.engine.local import LocalEngine
+from m2r_train.model.policy import Policy, Request
+from m2r_train.rollout.base import Completion
+from m2r_train.stages.feeding import micro_batches
+
+_CELLS = 16384  # padded cells of a micro-batch: bounds memory, changes no gradient
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """What is rewarded and how it becomes a loss."""
+
+    rewards: RewardConfig
+    sigma: float | None
+    std: StdKind
+    std_epsilon: float
+    clip_low: float
+    clip_high: float
+    normalization: Normalization
+    updates: int
+    temperature: float
+
+    @classmethod
+    def of(cls, spec: RLVRSpec) -> Objective:
+        """The objective that a spec describes."""
+        ednm, opt = spec.rewards.ednm, spec.optimization
+        weight = opt.advantage_weight
+        return cls(
+            rewards=RewardConfig(
+                kind=ednm.kind,
+                gamma=ednm.gamma,
+                lambda_=ednm.lambda_,
+                epsilon=ednm.epsilon,
+                per_task={
+                    task: EdnmOverride(gamma=own.gamma, lambda_=own.lambda_)
+                    for task, own in ednm.per_task.items()
+                },
+                format_weight=spec.rewards.format_weight,
+                strict_format=spec.rewards.strict_format,
+            ),
+            sigma=weight.sigma if weight.kind == "Eq6" else None,
+            std=opt.advantage_std,
+            std_epsilon=opt.advantage_epsilon,
+            clip_low=opt.clip.low,
+            clip_high=opt.clip.high,
+            normalization=opt.loss_normalization,
+            updates=opt.updates_per_batch,
+            temperature=spec.rollout.temperature,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """A step's completions with everything that the update and the records need, [B][G]."""
+
+    samples: Sequence[Sample]
+    groups: Sequence[Sequence[Completion]]
+    texts: list[list[str]]
+    rewards: list[list[Reward]]
+    advantages: list[GroupAdvantages]
+
+
+@dataclass(frozen=True, slots=True)
+class UpdateStats:
+    """Means over the step's completion tokens, and the update's loss and gradient norm."""
+
+    loss: float
+    grad_norm: float
+    kl: float
+    entropy: float
+    clip_ratio: float
+    logp_diff: float
+
+
+def score_groups(
+    policy: Policy,
+    samples: Sequence[Sample],
+    groups: Sequence[Sequence[Completion]],
+    objective: Objective,
+) -> Scored:
+    """Rewards and weighted advantages of every completion."""
+    texts = [[policy.decode(c.tokens) for c in group] for group in groups]
+    rewards = [
+        [score(s.task, s.reward, s.answer, s.answer_type, t, objective.rewards) for t in own]
+        for s, own in zip(samples, texts, strict=True)
+    ]
+    advantages = [
+        weighted_advantages(
+            [r.total for r in own],
+            [r.accuracy for r in own],
+            sigma=objective.sigma,
+            std=objective.std,
+            epsilon=objective.std_epsilon,
+        )
+        for own in rewards
+    ]
+    return Scored(samples, groups, texts, rewards, advantages)
+
+
+def reference_of(policy: Policy) -> Policy:
+    """A frozen copy of the policy as it is now: the KL term's reference."""
+    module = copy.deepcopy(policy.module).requires_grad_(False)
+    return Policy(module, policy.processor)
+
+
+def update(
+    policy: Policy,
+    reference: Policy | None,
+    engine: LocalEngine,
+    requests: Sequence[Request],
+    scored: Scored,
+    objective: Objective,
+    kl_coefficient: float,
+    learning_rate: float,
+) -> UpdateStats:
+    """One batch's update(s): clipped GRPO with a k3 penalty (rewards.md section 6).
+
+    A group without an advantage is left out of the passes while there is no KL to pay; it still
+    counts in the normaliser, so leaving it out changes time and no gradient.
+    """
+    live = [
+        i
+        for i in range(len(requests))
+        if kl_coefficient or any(a != 0.0 for a in scored.advantages[i].advantages)
+    ]
+    lengths = [_row(requests[i], scored.groups[i]).length for i in live]
+    parts = [[live[j] for j in run] for run in micro_batches(lengths, _CELLS)]
+    normalizer = _normalizer(scored, objective.normalization)
+    means: list[tuple[float, dict[str, float]]] = []
+    old: list[Tensor | None] = [None] * len(parts)
+    loss, norm = 0.0, 0.0
+    for _ in range(objective.updates):
+        loss, means = 0.0, []
+        for p, part in enumerate(parts):
+            batch = _Batch.of(policy, requests, scored, part)
+            logits = policy.logits(batch.packed, batch.see(policy))
+            logp = token_logprobs(logits[None], batch.packed.targets_N[None], objective.temperature)
+            if old[p] is None:
+                old[p] = logp[0].detach()
+            part_loss, stats = grpo_loss(
+                batch.padded(logp[0]),
+                batch.padded(_present(old[p])),
+                _reference_logp(reference, batch, objective.temperature, kl_coefficient),
+                batch.advantages_B,
+                batch.mask_BT,
+                objective.clip_low,
+                objective.clip_high,
+                kl_coefficient if reference is not None else 0.0,
+                objective.normalization,
+                normalizer,
+            )
+            part_loss.backward()  # type: ignore[no-untyped-call]
+            loss += part_loss.item()
+            means.append((float(stats["tokens"]), _figures(stats, logits, logp[0], batch, objective)))
+        norm = engine.step(learning_rate)
+    return UpdateStats(
+        loss=loss,
+        grad_norm=norm,
+        kl=_mean(means, "kl"),
+        entropy=_mean(means, "entropy"),
+        clip_ratio=_mean(means, "clip_ratio"),
+        logp_diff=_mean(means, "logp_diff"),
+    )
+
+
+def step_record(scored: Scored, stats: UpdateStats, task: str) -> dict[str, float | int | str]:
+    """What the history keeps of a step (keys: ``telemetry.history``)."""
+    rewards = [r for own in scored.rewards for r in own]
+    completions = [c for group in scored.groups for c in group]
+    texts = [t for own in scored.texts for t in own]
+    record: dict[str, float | int | str] = {
+        "task": task,
+        "prompts": len(scored.samples),
+        "reward": fmean(r.total for r in rewards),
+        "reward_std": pstdev(r.total for r in rewards),
+        "accuracy": fmean(r.accuracy for r in rewards),
+        "format_valid": fmean(r.format for r in rewards),
+        "completion_tokens": fmean(len(c.tokens) for c in completions),
+        "truncated": fmean(c.truncated for c in completions),
+        "repetition": fmean(has_repetition(t) for t in texts),
+        "zero_signal": fmean(not a.has_signal for a in scored.advantages),
+        "advantage_weight": fmean(a.weight for a in scored.advantages),
+        "loss": stats.loss,
+        "grad_norm": stats.grad_norm,
+        "kl": stats.kl,
+        "entropy": stats.entropy,
+        "clip_ratio": stats.clip_ratio,
+        "sampler_logp_diff": stats.logp_diff,
+    }
+    for kind in ("exact", "ednm"):
+        own = [
+            r.task
+            for sample, group in zip(scored.samples, scored.rewards, strict=True)
+            if sample.reward == kind
+            for r in group
+        ]
+        if own:
+            record[kind] = fmean(own)
+    return record
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    packed: PackedRows
+    images: list[object]
+    advantages_B: Tensor
+    sampled_N: Tensor  # the sampler's log-probabilities
+    mask_BT: Tensor
+
+    @classmethod
+    def of(
+        cls, policy: Policy, requests: Sequence[Request], scored: Scored, part: Sequence[int]
+    ) -> _Batch:
+        packed = pack_rows([_row(requests[i], scored.groups[i]) for i in part], policy.pad_token)
+        longest = int(packed.offset_N.max()) + 1
+        mask = torch.zeros((packed.branches, longest), dtype=torch.bool)
+        mask[packed.branch_N, packed.offset_N] = True
+        return cls(
+            packed,
+            [image for i in part for image in requests[i].images],
+            torch.tensor([a for i in part for a in scored.advantages[i].advantages]),
+            torch.tensor([p for i in part for c in scored.groups[i] for p in c.logprobs]),
+            mask,
+        )
+
+    def see(self, policy: Policy) -> Tensor:
+        return policy.see(self.images)  # type: ignore[arg-type]
+
+    def padded(self, values_N: Tensor) -> Tensor:
+        """(B * G, T) from the flat order of targets."""
+        out = values_N.new_zeros(self.mask_BT.shape)
+        return out.index_put((self.packed.branch_N, self.packed.offset_N), values_N)
+
+
+def _row(request: Request, group: Sequence[Completion]) -> Row:
+    prompt = request.prompt
+    return Row(prompt.tokens, prompt.positions, tuple(Branch(c.tokens) for c in group))
+
+
+def _reference_logp(
+    reference: Policy | None, batch: _Batch, temperature: float, coefficient: float
+) -> Tensor | None:
+    if reference is None or not coefficient:
+        return None
+    with torch.no_grad():
+        logits = reference.logits(batch.packed, batch.see(reference))
+        logp = token_logprobs(logits[None], batch.packed.targets_N[None], temperature)
+    return batch.padded(logp[0])
+
+
+def _normalizer(scored: Scored, normalization: Normalization) -> float:
+    completions = [c for group in scored.groups for c in group]
+    if normalization == "Sequence":
+        return float(len(completions))
+    return float(sum(len(c.tokens) for c in completions))
+
+
+def _figures(
+    stats: dict[str, Tensor], logits: Tensor, logp_N: Tensor, batch: _Batch, objective: Objective
+) -> dict[str, float]:
+    return {
+        "kl": float(stats["kl"]),
+        "clip_ratio": float(stats["clip_ratio"]),
+        "entropy": float(entropy(logits.detach()[None], objective.temperature).mean()),
+        "logp_diff": float((logp_N.detach() - batch.sampled_N).abs().mean()),
+    }
+
+
+def _mean(means: Sequence[tuple[float, dict[str, float]]], key: str) -> float:
+    tokens = math.fsum(n for n, _ in means)
+    return math.fsum(n * m[key] for n, m in means) / tokens if tokens else 0.0
+
+
+def _present(value: Tensor | None) -> Tensor:
+    assert value is not None
+    return value

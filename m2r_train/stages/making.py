@@ -1,0 +1,94 @@
+"""Shards of simulated and drawn samples: pure functions of (source, seed, range).
+
+This module is what worker processes import, so it stays free of torch.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from m2r_train.api.datasynthesis import Source
+from m2r_train.core.records import Sample
+from m2r_train.core.rewards import RewardConfig, score
+from m2r_train.core.rng import derive_seed
+from m2r_train.data.parquet import write_shard
+from m2r_train.sim import generate, generate_scene_questions
+
+_STRICT = RewardConfig()
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Items ``start`` to ``stop`` of source number ``source``."""
+
+    source: int
+    start: int
+    stop: int
+
+
+def shards_of(sources: Iterable[Source], count: int) -> list[Shard]:
+    """Every made source cut into about ``count`` shards in all, in order, none empty."""
+    sizes = {i: _items(s) for i, s in enumerate(sources) if s.dataset is None}
+    total = sum(sizes.values())
+    shards: list[Shard] = []
+    for i, n in sizes.items():
+        own = max(1, min(n, round(count * n / total)))
+        edges = [n * k // own for k in range(own + 1)]
+        shards += [Shard(i, a, b) for a, b in zip(edges, edges[1:], strict=False)]
+    return shards
+
+
+def make_shard(source: Source, seed: int, start: int, stop: int) -> tuple[bytes, dict[str, int]]:
+    """Parquet of the shard's verified samples, and counts (``made``, ``kept``, dropped reasons)."""
+    counts: Counter[str] = Counter()
+    kept: list[Sample] = []
+    for index in range(start, stop):
+        for sample in _make(source, derive_seed(seed, "source", source.name), index):
+            counts["made"] += 1
+            reason = chain_fault(sample)
+            counts[reason or "kept"] += 1
+            if reason is None:
+                kept.append(sample.with_(id=f"{source.name}-{sample.id}", source=source.name))
+    return write_shard(kept), dict(counts)
+
+
+def chain_fault(sample: Sample) -> str | None:
+    """Why a sample's chain cannot be taught: ``no-chain``, ``format``, ``answer``; None if it can.
+
+    The same rules as the reward: format valid, extracted answer equal to the truth.
+    """
+    if sample.chain is None:
+        return "no-chain"
+    reward = score(
+        sample.task, "exact", sample.answer, sample.answer_type, sample.chain, _STRICT
+    )
+    if reward.format != 1.0:
+        return "format"
+    return None if reward.task == 1.0 else "answer"
+
+
+def _items(source: Source) -> int:
+    if source.simulator is not None:
+        return source.simulator.scenes
+    assert source.figures is not None
+    return source.figures.samples
+
+
+def _make(source: Source, seed: int, index: int) -> tuple[Sample, ...]:
+    if source.simulator is not None:
+        rooms = source.simulator
+        return generate_scene_questions(
+            rooms.tasks,
+            seed,
+            index,
+            rooms.questions_per_scene,
+            image_size=rooms.image_size,
+            min_objects=rooms.min_objects,
+            max_objects=rooms.max_objects,
+        )
+    assert source.figures is not None
+    figures = source.figures
+    task = figures.tasks[index % len(figures.tasks)]
+    return (generate(task, seed, index, image_size=figures.image_size),)

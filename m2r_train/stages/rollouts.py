@@ -1,0 +1,134 @@
+"""Rollouts of a step: drawn once, kept in the journal, replayed after a kill.
+
+The journal holds tokens and log-probabilities of every step since the last checkpoint. A resumed
+run trains on those steps again, from the same rollouts, and pays for none of them twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+
+from m2r_train.api.errors import ConfigError
+from m2r_train.core.records import Sample
+from m2r_train.core.rng import derive_seed
+from m2r_train.model.policy import Policy, Prompt, Request
+from m2r_train.rollout.base import Completion, RolloutEngine, SamplingParams
+from m2r_train.rollout.sampler import InProcessSampler
+from m2r_train.stages.context import Context, thumbnail
+from m2r_train.stages.feeding import request
+from m2r_train.stages.grpo import Scored
+
+_TRACED_STEPS = 40  # steps of a run that leave traces
+_TRACED_GROUPS = 2  # prompts of such a step
+
+Groups = list[list[Completion]]
+
+
+def rollout_engine(name: str, policy: Policy) -> RolloutEngine[Request]:
+    """The engine that the spec names. Raises ``ConfigError`` for one that is not built in."""
+    if name == "inprocess":
+        return InProcessSampler(policy)
+    raise ConfigError(
+        f"rollout.engine: {name!r} is not available in this version; set engine: inprocess"
+    )
+
+
+class Desk:
+    """Hands out a step's rollouts: from the journal where they are, else from the engine."""
+
+    def __init__(
+        self,
+        ctx: Context,
+        engine: RolloutEngine[Request],
+        params: SamplingParams,
+        prompts: Mapping[str, Prompt],
+    ) -> None:
+        self.engine = engine
+        self._ctx = ctx
+        self._params = params
+        self._prompts = prompts
+
+    def rollouts(self, step: int, samples: Sequence[Sample]) -> tuple[list[Request], Groups]:
+        """Requests and their completions, [prompts][group]."""
+        ctx = self._ctx
+        with ctx.phase("data"):
+            requests = [request(self._prompts[s.id], s) for s in samples]
+            kept = ctx.run.journal_get(f"s{step}/rollouts")
+        if kept is not None:
+            return requests, from_bytes(kept, self._params.samples)
+        with ctx.phase("generate"):
+            seeds = [
+                derive_seed(ctx.seed, "rollout", step, i, s.id) for i, s in enumerate(samples)
+            ]
+            groups = self.engine.generate(requests, seeds, self._params)
+            ctx.probe("before-journal")
+            ctx.run.journal_put(f"s{step}/rollouts", to_bytes(groups))
+        drawn = sum(len(c.tokens) for group in groups for c in group)
+        ctx.metrics.inc("m2r_tokens_total", drawn, kind="completion")
+        ctx.metrics.inc(
+            "m2r_tokens_total", sum(len(r.prompt.tokens) for r in requests), kind="prompt"
+        )
+        ctx.metrics.inc("m2r_samples_total", len(groups) * self._params.samples)
+        return requests, groups
+
+    def trace(self, step: int, total: int, samples: Sequence[Sample], scored: Scored) -> None:
+        """Keep what the model said to a few prompts at some steps, for the report."""
+        if step % max(1, total // _TRACED_STEPS) and step != total - 1:
+            return
+        self._ctx.traces += [
+            trace_of(step, samples[i], scored, i) for i in range(min(_TRACED_GROUPS, len(samples)))
+        ]
+
+
+def trace_of(step: int, sample: Sample, scored: Scored, i: int) -> dict[str, Any]:
+    """One prompt's completions with their rewards and advantages."""
+    return {
+        "step": step,
+        "id": sample.id,
+        "task": sample.task,
+        "question": sample.question,
+        "answer": sample.answer,
+        "image": thumbnail(sample),
+        "completions": [
+            {
+                "text": scored.texts[i][g],
+                "extracted": reward.extracted,
+                "reward_task": reward.task,
+                "reward_format": reward.format,
+                "reward": reward.total,
+                "advantage": scored.advantages[i].advantages[g],
+                "tokens": len(scored.groups[i][g].tokens),
+            }
+            for g, reward in enumerate(scored.rewards[i])
+        ],
+    }
+
+
+def to_bytes(groups: Groups) -> bytes:
+    """Completions as safetensors: no pickle, and log-probabilities bit for bit."""
+    flat = [c for group in groups for c in group]
+    return save_tensors(
+        {
+            "tokens": torch.tensor([t for c in flat for t in c.tokens], dtype=torch.int32),
+            "logprobs": torch.tensor([p for c in flat for p in c.logprobs], dtype=torch.float32),
+            "lengths": torch.tensor([len(c.tokens) for c in flat], dtype=torch.int32),
+            "truncated": torch.tensor([c.truncated for c in flat], dtype=torch.uint8),
+        }
+    )
+
+
+def from_bytes(data: bytes, samples: int) -> Groups:
+    """The inverse of ``to_bytes`` for groups of ``samples``."""
+    kept = load_tensors(data)
+    tokens, logprobs = kept["tokens"].tolist(), kept["logprobs"].tolist()
+    flat, start = [], 0
+    for length, cut in zip(kept["lengths"].tolist(), kept["truncated"].tolist(), strict=True):
+        end = start + length
+        flat.append(Completion(tuple(tokens[start:end]), tuple(logprobs[start:end]), bool(cut)))
+        start = end
+    return [flat[i : i + samples] for i in range(0, len(flat), samples)]

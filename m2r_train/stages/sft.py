@@ -1,0 +1,103 @@
+"""Cold start: supervised fine-tuning on chains (paper section 2.3).
+
+Next-token loss on the assistant's turn alone. Questions about one picture share a row, so the
+picture is seen once; batches are filled by tokens, not by samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from m2r_train.api.errors import DataError
+from m2r_train.api.sft import SFTSpec
+from m2r_train.core.losses import sft_loss, token_logprobs
+from m2r_train.core.packing import pack_rows
+from m2r_train.core.records import Sample
+from m2r_train.core.schedules import learning_rate
+from m2r_train.data.images import decode
+from m2r_train.engine.local import AdamWConfig, LocalEngine
+from m2r_train.model.policy import Policy
+from m2r_train.stages.context import Context
+from m2r_train.stages.feeding import Lesson, lessons, micro_batches, sft_batches
+
+
+def run(ctx: Context) -> dict[str, Any]:
+    """Train ``spec.model`` on ``spec.dataset``; publishes ``model/``."""
+    spec = cast("SFTSpec", ctx.run_spec.parsed_spec)
+    training = spec.training
+    policy = ctx.policy("model", spec.model)
+    samples = _with_chains(ctx.samples("dataset", spec.dataset, "sft"))
+    course = lessons(policy, samples)
+    batches = sft_batches(
+        [lesson.row.length for lesson in course],
+        training.tokens_per_batch,
+        epochs=training.epochs,
+        steps=training.steps,
+        seed=ctx.seed,
+    )
+    engine = LocalEngine(
+        policy.module,
+        AdamWConfig(
+            beta1=training.adam_beta1,
+            beta2=training.adam_beta2,
+            weight_decay=training.weight_decay,
+            gradient_clip=training.gradient_clip,
+        ),
+        frozen=("model.visual.",) if training.freeze_vision else (),
+    )
+    total = len(batches)
+    start = ctx.restore(engine.load_state_dict)
+    warmup = round(training.warmup_ratio * total)
+    name = ctx.run_spec.metadata.name
+    with ctx.progress.stage("SFTJob", name, total, start_step=start):
+        for step in range(start, total):
+            batch = [course[i] for i in batches[step]]
+            with ctx.phase("train"):
+                loss, tokens = _accumulate(policy, batch, training.tokens_per_batch)
+                lr = learning_rate(
+                    step,
+                    total,
+                    training.learning_rate,
+                    warmup,
+                    training.schedule,
+                    training.min_learning_rate_ratio,
+                )
+                norm = engine.step(lr)
+            ctx.metrics.inc("m2r_tokens_total", tokens, kind="trained")
+            ctx.finish_step(
+                step,
+                total,
+                {"loss": loss, "lr": lr, "grad_norm": norm, "tokens": tokens},
+                engine.state_dict,
+                every=spec.checkpoint.every_steps,
+                keep=spec.checkpoint.keep,
+                shown=("loss",),
+            )
+        outcome = ctx.publish_model(policy)
+    return {"step": total, "steps": total, **outcome}
+
+
+def _accumulate(policy: Policy, batch: Sequence[Lesson], budget: int) -> tuple[float, int]:
+    """Gradient of the batch's mean loss per scored token, in micro-batches; (loss, tokens)."""
+    tokens = sum(len(b.tokens) - b.scored_from for lesson in batch for b in lesson.row.branches)
+    total = 0.0
+    for part in micro_batches([lesson.row.length for lesson in batch], 2 * budget):
+        chosen = [batch[i] for i in part]
+        packed = pack_rows([lesson.row for lesson in chosen], policy.pad_token)
+        seen = policy.see([decode(data) for lesson in chosen for data in lesson.images])
+        logp_1N = token_logprobs(policy.logits(packed, seen)[None], packed.targets_N[None])
+        loss = sft_loss(logp_1N, logp_1N.new_ones(logp_1N.shape), normalizer=float(tokens))
+        loss.backward()  # type: ignore[no-untyped-call]
+        total += loss.item()
+    return total, tokens
+
+
+def _with_chains(samples: Sequence[Sample]) -> list[Sample]:
+    without = [s for s in samples if s.chain is None]
+    if without:
+        raise DataError(
+            f"spec.dataset: {len(without)} of {len(samples)} samples have no chain, the first is "
+            f"{without[0].id!r}; map a column to chain, or make chains with a DataSynthesisJob"
+        )
+    return list(samples)

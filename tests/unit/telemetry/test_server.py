@@ -1,0 +1,113 @@
+"""`GET /metrics`, `/status` and `/healthz` over real HTTP."""
+
+import http.client
+import json
+import math
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from m2r_train.api.errors import ConfigError
+from m2r_train.telemetry.metrics import MetricSet
+from m2r_train.telemetry.server import StatusServer
+
+
+@pytest.fixture
+def server() -> Iterator[StatusServer]:
+    with StatusServer(MetricSet(), host="127.0.0.1", port=0) as running:
+        yield running
+
+
+def ask(server: StatusServer, path: str, method: str = "GET") -> tuple[int, dict[str, str], bytes]:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=5)
+    connection.request(method, path)
+    response = connection.getresponse()
+    answer = response.status, dict(response.getheaders()), response.read()
+    connection.close()
+    return answer
+
+
+def test_status_is_the_document_that_the_operator_reads(server: StatusServer) -> None:
+    checkpoint = {"uri": "s3://lab/runs/x/checkpoints/e1-s20", "step": 20}
+    server.update(phase="Running", step=21, total_steps=100, last_checkpoint=checkpoint)
+    server.update(metrics={"reward_mean": 0.61, "loss": math.nan})
+    status, headers, body = ask(server, "/status")
+    assert (status, headers["Content-Type"]) == (200, "application/json")
+    assert json.loads(body) == {
+        "phase": "Running", "step": 21, "totalSteps": 100, "metrics": {"reward_mean": 0.61},
+        "lastCheckpoint": checkpoint,
+    }  # fmt: skip
+
+
+def test_a_fresh_server_has_a_complete_status(server: StatusServer) -> None:
+    assert json.loads(ask(server, "/status")[2]) == {
+        "phase": "Pending", "step": 0, "totalSteps": 0, "metrics": {}, "lastCheckpoint": None,
+    }  # fmt: skip
+
+
+def test_metrics_follow_the_set_in_use(server: StatusServer) -> None:
+    server.metrics.set("m2r_step", 7)
+    assert b"\nm2r_step 7.0\n" in ask(server, "/metrics")[2]
+    newer = MetricSet(label_values={"task": ["count"]})
+    newer.set("m2r_accuracy_mean", 0.5, task="count")
+    server.use(newer)
+    status, headers, body = ask(server, "/metrics")
+    assert (status, headers["Content-Type"].split(";")[0]) == (200, "text/plain")
+    assert b'm2r_accuracy_mean{task="count"} 0.5' in body
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/healthz", 200),
+        ("HEAD", "/healthz", 200),
+        ("GET", "/status?pretty=1", 200),
+        ("GET", "/", 404),
+        ("GET", "/statuses", 404),
+        ("POST", "/nowhere", 404),
+        ("POST", "/status", 405),
+        ("PUT", "/metrics", 405),
+        ("DELETE", "/healthz", 405),
+    ],
+)
+def test_paths_and_methods(server: StatusServer, method: str, path: str, status: int) -> None:
+    got, headers, body = ask(server, path, method)
+    assert got == status
+    assert ("Allow" in headers) == (status == 405)
+    assert (body == b"") == (method == "HEAD")
+
+
+def test_a_taken_port_is_one_line_with_a_remedy(server: StatusServer) -> None:
+    second = StatusServer(MetricSet(), host="127.0.0.1", port=server.port)
+    with pytest.raises(ConfigError, match=rf"127.0.0.1:{server.port}.*choose another"):
+        second.start()
+
+
+def test_stopping_frees_the_port_and_leaves_no_thread() -> None:
+    first = StatusServer(MetricSet(), host="127.0.0.1", port=0).start()
+    port = first.port
+    first.stop()
+    first.stop()
+    assert "m2r-status" not in {thread.name for thread in threading.enumerate()}
+    with StatusServer(MetricSet(), host="127.0.0.1", port=port) as second:
+        assert ask(second, "/healthz")[2] == b"ok\n"
+
+
+def test_a_scrape_never_sees_half_an_update(server: StatusServer) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def read() -> None:
+        for _ in range(30):
+            status = json.loads(ask(server, "/status")[2])
+            seen.append((status["step"], status["totalSteps"]))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    step = 0
+    while reader.is_alive():
+        step += 1
+        server.update(step=step, total_steps=-step)
+    reader.join()
+    assert len(seen) == 30
+    assert all(step == -total for step, total in seen)

@@ -1,0 +1,220 @@
+"""The tree keeps its promises: examples parse, dependencies are justified, no code from data."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import m2r_operator
+import m2r_train
+from m2r_train.api import load_manifests, order
+
+ROOT = Path(__file__).resolve().parents[2]
+PACKAGES = {"m2r_train": ROOT / "m2r_train", "m2r_operator": ROOT / "operator" / "m2r_operator"}
+SOURCES = sorted(path for folder in PACKAGES.values() for path in folder.rglob("*.py"))
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+REQUIRED = {"pyproject.toml", "README.md", "Makefile", "CHANGELOG.md", "operator", "m2r_train"}
+REQUIRED |= {"crds", "tests", "examples", "docs", "bench", ".ci"}
+OPTIONAL = {"images", "charts", "requirements", "tools", "CONTRIBUTING.md", "LICENSE"}
+OPTIONAL |= {".gitignore", ".dockerignore", ".gitattributes"}
+MADE = {"m2r-store", "quickstart-report.html", "dist", ".git", ".venv", ".hypothesis"}
+
+# Two halves each, so that this file does not name what it forbids.
+HOSTS = [a + b for a, b in [("pypi", ".org"), ("python", "hosted"), ("npm", "js.org")]]
+HOSTS += [a + b for a, b in [("proxy.go", "lang"), ("crates", ".io"), ("repo.ma", "ven")]]
+HOME = re.compile(r"(?<![\w.])/(root|home/\w+|Users/\w+)/")
+UNSAFE_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}
+UNSAFE_CALLS = {"eval", "exec", "__import__"}
+# Import name -> distribution, where they differ.
+DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "skimage": "scikit-image"}
+# Parts of a distribution that are imported under a name of their own but pinned by their owner.
+PARTS = {"pydantic_core": "pydantic"}
+
+
+def unsafe(source: str) -> Iterator[str]:
+    """What in ``source`` can run code from data: pickles, ``torch.load``, ``eval``, ``exec``."""
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Import(names=names):
+                found = {alias.name.partition(".")[0] for alias in names} & UNSAFE_MODULES
+                yield from (f"line {node.lineno}: import {name}" for name in found)
+            case ast.ImportFrom(module=str(module)) if module.partition(".")[0] in UNSAFE_MODULES:
+                yield f"line {node.lineno}: from {module} import"
+            case ast.Call(func=ast.Name(id=name)) if name in UNSAFE_CALLS:
+                yield f"line {node.lineno}: {name}(...)"
+            case ast.Call(func=ast.Attribute(ast.Name(id="torch"), "load" | "save" as name)):
+                yield f"line {node.lineno}: torch.{name}(...)"
+            case ast.ImportFrom(module="torch", names=names):
+                bad = {alias.name for alias in names} & {"load", "save"}
+                yield from (f"line {node.lineno}: from torch import {name}" for name in bad)
+            case ast.keyword(arg="allow_pickle" | "trust_remote_code", value=value):
+                if not (isinstance(value, ast.Constant) and value.value is False):
+                    yield f"line {value.lineno}: {node.arg}"
+
+
+def tracked_files() -> list[Path]:
+    """Files of the tree that people wrote or generated for keeping; no caches, no results."""
+    found = []
+    for folder, folders, names in os.walk(ROOT):
+        folders[:] = [f for f in folders if f not in MADE and not f.endswith(("_cache", "cache__"))]
+        found += [Path(folder, name) for name in names if name not in MADE]
+    return sorted(found)
+
+
+def text_of(path: Path) -> str:
+    """The file's text; empty for a file that is not text."""
+    try:
+        return path.read_text()
+    except UnicodeDecodeError:
+        return ""
+
+
+def imported(source: str) -> set[str]:
+    """Top-level names of absolute imports anywhere in ``source``, but for type checkers' ones."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            found.add(node.module.partition(".")[0])
+    return found
+
+
+def declared(*tables: list[str]) -> set[str]:
+    """Normalised names of requirement lists."""
+    lines = [line for table in tables for line in table]
+    names = (re.match(r"[A-Za-z0-9._-]+", line) for line in lines)
+    return {re.sub(r"[-_.]+", "-", name[0]).lower() for name in names if name}
+
+
+def all_declared() -> set[str]:
+    """Every distribution that pyproject.toml names."""
+    project = PYPROJECT["project"]
+    return declared(
+        project["dependencies"],
+        *project["optional-dependencies"].values(),
+        *PYPROJECT["dependency-groups"].values(),
+        PYPROJECT["build-system"]["requires"],
+    )
+
+
+# Examples -----------------------------------------------------------------------------------------
+
+
+def example_units() -> list[Path]:
+    """What is applied together: a folder of manifests, or a file directly under ``examples/``."""
+    found = {path for suffix in ("*.yaml", "*.yml") for path in (ROOT / "examples").rglob(suffix)}
+    return sorted({p if p.parent == ROOT / "examples" else p.parent for p in found})
+
+
+def test_there_are_examples() -> None:
+    assert ROOT / "examples" / "quickstart" in example_units()
+
+
+@pytest.mark.parametrize("path", example_units(), ids=lambda path: path.name)
+def test_every_example_parses(path: Path) -> None:
+    assert order(load_manifests([path]), external=path.is_file())
+
+
+# The tree -----------------------------------------------------------------------------------------
+
+
+def test_the_top_level_is_the_documented_one() -> None:
+    assert REQUIRED - {path.name for path in ROOT.iterdir()} == set()
+    command = ["git", "-C", str(ROOT), "ls-files", "-z"]
+    committed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert {path.partition("/")[0] for path in committed.split("\0")} - REQUIRED - OPTIONAL == {""}
+
+
+def test_operator_is_a_plain_folder_because_the_standard_library_owns_the_name() -> None:
+    assert not (ROOT / "operator" / "__init__.py").exists()
+
+
+def test_versions_agree_and_the_changelog_has_them() -> None:
+    version = PYPROJECT["project"]["version"]
+    assert m2r_train.__version__ == m2r_operator.__version__ == version
+    assert re.search(rf"^## \[{re.escape(version)}\]", (ROOT / "CHANGELOG.md").read_text(), re.M)
+
+
+def test_no_file_names_a_home_folder_or_a_package_registry() -> None:
+    found = [
+        f"{path.relative_to(ROOT)}: {word}"
+        for path in tracked_files()
+        for text in [text_of(path)]
+        for word in [host for host in HOSTS if host in text]
+    ]
+    found += [
+        f"{path.relative_to(ROOT)}: {match[0]}"
+        for path in tracked_files()
+        if path.relative_to(ROOT).parts[0] not in ("tests", "images")  # made-up ones are fine there
+        for match in HOME.finditer(text_of(path))
+    ]
+    assert found == []
+
+
+@pytest.mark.parametrize("text", ["cd /root/x", "/home/jane/.cache", '"/Users/jane/x"'])
+def test_the_search_knows_home_folders(text: str) -> None:
+    assert HOME.search(text)
+
+
+# The packages -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_module_can_run_code_from_data(path: Path) -> None:
+    assert list(unsafe(path.read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import pickle",
+        "from pickle import loads",
+        "import torch; torch.load('x')",
+        "from torch import load",
+        "eval('1')",
+        "exec('x = 1')",
+        "np.load(f, allow_pickle=True)",
+        "AutoModel.from_pretrained(p, trust_remote_code=flag)",
+    ],
+)
+def test_the_search_for_unsafe_code_finds(source: str) -> None:
+    assert list(unsafe(source))
+
+
+@pytest.mark.parametrize("source", ["model.eval()", "json.load(f)", "x(allow_pickle=False)"])
+def test_the_search_for_unsafe_code_leaves_alone(source: str) -> None:
+    assert not list(unsafe(source))
+
+
+def test_every_third_party_import_of_the_packages_is_a_declared_dependency() -> None:
+    names = {name for path in SOURCES for name in imported(path.read_text())}
+    outside = names - set(sys.stdlib_module_names) - set(PACKAGES)
+    wanted = {PARTS.get(name) or DISTRIBUTIONS.get(name, name) for name in outside}
+    assert {name.lower().replace("_", "-") for name in wanted} - all_declared() == set()
+
+
+def test_every_dependency_is_justified_in_one_line() -> None:
+    rows = re.findall(r"^\| `([^`]+)` \|(.+)\|$", (ROOT / "docs/dependencies.md").read_text(), re.M)
+    assert {name for name, _ in rows} == all_declared()
+    assert [name for name, why in rows if len(why.strip()) < 20] == []
+    assert len(rows) == len({name for name, _ in rows})
+
+
+def test_every_dependency_is_bounded_from_below() -> None:
+    project = PYPROJECT["project"]
+    tables = [project["dependencies"], *project["optional-dependencies"].values()]
+    assert [line for table in tables for line in table if not re.search(r"(>=|==)\d", line)] == []
+
+
+def test_the_build_group_is_what_the_build_needs() -> None:
+    assert PYPROJECT["dependency-groups"]["build"] == PYPROJECT["build-system"]["requires"]

@@ -1,0 +1,76 @@
+"""``python tools/require_classes.py JUNIT.xml ...``: nothing was skipped in silence.
+
+Fails when a class of tests ran no test, or when a test was skipped for a reason that is not in
+``ALLOWED_SKIPS``. A class is the first folder below ``tests/``, or a marker that ``conftest.py``
+writes into the report. Ends with the totals as one plain line.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+REQUIRED = ("unit", "property", "integration", "e2e", "s3", "slow")
+ALLOWED_SKIPS: tuple[str, ...] = ()  # regular expressions for whole reasons; none is needed so far
+
+
+@dataclass(frozen=True)
+class Case:
+    """One test of a report; ``outcome`` is passed, failed or skipped."""
+
+    name: str
+    classes: frozenset[str]
+    outcome: str
+    reason: str = ""
+
+
+def cases(report: str) -> Iterator[Case]:
+    """The tests in a JUnit report (its text), as pytest writes it."""
+    for node in ET.fromstring(report).iter("testcase"):
+        path = node.get("classname", "").split(".")
+        classes = {path[1]} if path[0] == "tests" and len(path) > 1 else set()
+        classes |= {p.get("value", "") for p in node.iter("property") if p.get("name") == "class"}
+        skipped = node.find("skipped")
+        failed = node.find("failure") is not None or node.find("error") is not None
+        yield Case(
+            name=f"{node.get('classname')}::{node.get('name')}",
+            classes=frozenset(classes),
+            outcome="failed" if failed else "passed" if skipped is None else "skipped",
+            reason="" if skipped is None else skipped.get("message", ""),
+        )
+
+
+def problems(found: Iterable[Case], allowed: tuple[str, ...] = ALLOWED_SKIPS) -> Iterator[str]:
+    """One line for each class that did not run and each skip that nobody allowed."""
+    ran: Counter[str] = Counter()
+    for case in found:
+        if case.outcome != "skipped":
+            ran.update(case.classes)
+        elif not any(re.fullmatch(pattern, case.reason) for pattern in allowed):
+            yield f"{case.name} was skipped: {case.reason}"
+    for name in REQUIRED:
+        if not ran[name]:
+            yield f"no test of the class {name!r} ran"
+
+
+def main(paths: list[str]) -> int:
+    """Reads the reports, prints counts, problems and totals; 1 if there is a problem."""
+    found = [case for path in paths for case in cases(Path(path).read_text())]
+    ran = Counter(name for c in found if c.outcome != "skipped" for name in c.classes)
+    print("tests run: " + ", ".join(f"{name} {ran[name]}" for name in REQUIRED))
+    print("skips allowed: " + (", ".join(ALLOWED_SKIPS) or "none"))
+    wrong = list(problems(found))
+    for line in wrong:
+        print(f"require_classes: {line}", file=sys.stderr)
+    totals = Counter(case.outcome for case in found)
+    print(f"{totals['passed']} passed, {totals['failed']} failed, {totals['skipped']} skipped")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
