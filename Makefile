@@ -13,6 +13,9 @@ unexport PYTHONDONTWRITEBYTECODE
 # The project is installed in .venv; nothing of a surrounding environment belongs into it.
 unexport PYTHONPATH VIRTUAL_ENV
 
+# Runs every command although one fails, so that one pass shows all that is wrong.
+all_of = status=0; for command in $(1); do echo "+ $$command"; $(VENV)/$$command || status=1; done; exit $$status
+
 .PHONY: help
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
@@ -30,8 +33,8 @@ setup-bench:  ## the same with the libraries that the benchmarks compare with
 
 quickstart: setup  ## synthesis, SFT, RLVR and evaluation on this machine, with a report
 	@mkdir -p $(STORE)
-	@$(VENV)/m2r run -f examples/quickstart/ --store ./$(STORE) --summary $(STORE)/summary.json
-	@$(VENV)/m2r report ./$(STORE) -o quickstart-report.html
+	@$(VENV)/m2r run -f examples/quickstart/ --store ./$(STORE) \
+	  --summary $(STORE)/summary.json --report quickstart-report.html
 
 ##@ Check
 .PHONY: test test-fast check verify
@@ -42,14 +45,10 @@ test-fast: setup-dev  ## the tests that take seconds
 	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n 2 -m "not slow and not gpu and not cluster"
 
 check: setup-dev  ## lint, format, types, import contracts
-	@$(VENV)/ruff check .
-	@$(VENV)/ruff format --check .
-	@$(VENV)/mypy
-	@$(VENV)/lint-imports
+	@$(call all_of,"ruff check ." "ruff format --check ." "mypy" "lint-imports")
 
 verify: setup-dev  ## locks, CRDs and generated docs are what their sources say
-	@$(VENV)/python tools/lock.py check
-	@$(VENV)/m2r crds --check
+	@$(call all_of,"python tools/lock.py check" "m2r crds --check")
 
 ##@ Change
 .PHONY: fmt crds lock clean

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from m2r_train import __version__
-from m2r_train.api.errors import ConfigError, M2RError, Preempted
+from m2r_train.api.errors import ConfigError, M2RError, SpecError
 
 app = typer.Typer(
     name="m2r",
@@ -32,6 +32,7 @@ StoreUri = Annotated[
 Endpoint = Annotated[str | None, typer.Option("--endpoint", help="URL of the S3 server.")]
 
 DEFAULT_STORE = "m2r-store"
+_INTERRUPTED = 130  # as a shell reports SIGINT: nothing had begun that could be saved
 
 
 def main() -> None:
@@ -43,14 +44,18 @@ def main() -> None:
         app(standalone_mode=False)
     except M2RError as error:
         for line in getattr(error, "lines", None) or [str(error)]:
-            print(f"m2r: {line}", file=sys.stderr)  # noqa: T201 - the one place that speaks
+            _complain(line)
         sys.exit(error.exit_code)
     except typer.TyperException as error:
-        error.show()
-        sys.exit(error.exit_code)
+        _complain(error.format_message())
+        sys.exit(SpecError.exit_code)
     except (typer.Abort, KeyboardInterrupt):
-        print("m2r: interrupted; the same command goes on from the last checkpoint", file=sys.stderr)  # noqa: T201
-        sys.exit(Preempted.exit_code)
+        _complain("interrupted; the same command goes on from the last checkpoint")
+        sys.exit(_INTERRUPTED)
+
+
+def _complain(line: str) -> None:
+    sys.stderr.write(f"m2r: {line}\n")
 
 
 @app.callback(invoke_without_command=True)
@@ -68,7 +73,9 @@ def run(
     file: Files,
     store: StoreUri = None,
     endpoint: Endpoint = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Use this seed in every resource.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Use this seed in every resource.")
+    ] = None,
     summary: Annotated[Path | None, typer.Option(help="Write a JSON summary here.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
 ) -> None:
@@ -79,14 +86,15 @@ def run(
     resources = order(load_manifests(file))
     _check_writable(summary)
     _check_writable(report)
+    from m2r_train.api.runspec import RunStorage
+
     with Progress() as progress:
-        from m2r_train.api.runspec import RunStorage
         from m2r_train.stages.context import StopRequest
         from m2r_train.reporting import final_table, find_runs, write_report
         from m2r_train.runner import run_all
         from m2r_train.runner import summary as summarise
 
-        default = os.environ.get("M2R_STORE", str(Path(DEFAULT_STORE).absolute()))
+        default = _store_uri(os.environ.get("M2R_STORE", DEFAULT_STORE))
         stop = StopRequest()
         with stop.listening():
             finished = run_all(
@@ -111,8 +119,12 @@ def run(
 
 @app.command()
 def stage(
-    spec: Annotated[Path, typer.Option("--spec", help="Run spec (JSON), as the operator mounts it.")],
-    port: Annotated[int, typer.Option(help="Port of /metrics and /status; 0 takes a free one.")] = 9400,
+    spec: Annotated[
+        Path, typer.Option("--spec", help="Run spec (JSON), as the operator mounts it.")
+    ],
+    port: Annotated[
+        int, typer.Option(help="Port of /metrics and /status; 0 takes a free one.")
+    ] = 9400,
 ) -> None:
     """Run one attempt at one run: what a pod runs."""
     from m2r_train.api import RunSpec
@@ -143,7 +155,9 @@ def validate(
 def crds(
     check: Annotated[bool, typer.Option("--check", help="Fail if the files differ.")] = False,
     out: Annotated[Path, typer.Option(help="Folder of the CRDs.")] = Path("crds"),
-    docs: Annotated[Path, typer.Option(help="Folder of the reference pages.")] = Path("docs/reference"),
+    docs: Annotated[Path, typer.Option(help="Folder of the reference pages.")] = Path(
+        "docs/reference"
+    ),
 ) -> None:
     """Write the CRDs and the reference pages, or check that they are fresh."""
     from m2r_train.api.crdgen import check_crds, write_crds
@@ -193,7 +207,7 @@ def cache_dir() -> Path:
 
 def _store_uri(given: str) -> str:
     """A plain path becomes absolute, so that a run names its results the same from anywhere."""
-    return given if "://" in given else str(Path(given).absolute())
+    return given if "://" in given else Path(given).absolute().as_uri()
 
 
 def _check_writable(path: Path | None) -> None:

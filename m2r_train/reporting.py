@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -103,7 +104,7 @@ def compare_models(runs: Sequence[StoredRun]) -> list[Comparison]:
     """Each evaluated model less the one before it, paired over the questions they share."""
     evaluated = [run for run in runs if _evaluated(run)]
     out: list[Comparison] = []
-    for before, after in zip(evaluated, evaluated[1:], strict=False):
+    for before, after in pairwise(evaluated):
         names = after.json("eval/results.json")["benchmarks"]
         for benchmark in names:
             a = _question_scores(after, benchmark)

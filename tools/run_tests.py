@@ -1,11 +1,10 @@
 """``make test``: from nothing to a verdict, with the seconds of each part.
 
 Set-up, checks and tests in the order in which they find mistakes cheapest; all of them run, so that
-one pass shows everything that is wrong. The S3 server of the tests is built meanwhile. Fast tests
-run on two processes of one thread each, slow ones (whole runs, kills) one after the other.
+one pass shows everything that is wrong. The S3 server of the tests is built meanwhile (minutes on
+the first time), and waited for before the tests that need it. Fast tests run on two processes of
+one thread each, slow ones (whole runs, kills) one after the other.
 """
-
-from __future__ import annotations
 
 import contextlib
 import os
@@ -19,7 +18,8 @@ from pathlib import Path
 
 from setup_env import ROOT, SetupError, bootstrap, setup
 
-ELSEWHERE = "not gpu and not cluster"  # these need hardware, and have commands of their own
+HERE = "not gpu and not cluster"  # what needs hardware is not part of this
+SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
 RESULTS = ROOT / ".venv" / "test-results"
 
 
@@ -88,15 +88,17 @@ def main() -> int:
             make = os.environ.get("MAKE", "make")
             clock.run("check", [make, "check"])
             clock.run("verify", [make, "verify"])
+            RESULTS.mkdir(exist_ok=True)
+            for old in RESULTS.glob("junit-*.xml"):
+                old.unlink()
+            fast = pytest(python, "fast", *SIDE_BY_SIDE, "-m", f"not slow and not s3 and {HERE}")
+            clock.run("fast tests", fast, OMP_NUM_THREADS="1")
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
-    RESULTS.mkdir(exist_ok=True)
-    for old in RESULTS.glob("junit-*.xml"):
-        old.unlink()
-    fast = ["-n", "2", "--dist", "worksteal", "-m", f"not slow and {ELSEWHERE}"]
-    clock.run("fast tests", pytest(python, "fast", *fast), OMP_NUM_THREADS="1")
-    clock.run("slow tests", pytest(python, "slow", "-n", "0", "-m", f"slow and {ELSEWHERE}"))
+    s3 = pytest(python, "s3", *SIDE_BY_SIDE, "-m", f"s3 and not slow and {HERE}")
+    clock.run("S3 tests", s3, OMP_NUM_THREADS="1")
+    clock.run("slow tests", pytest(python, "slow", "-n", "0", "-m", f"slow and {HERE}"))
     guard = [str(python), "tools/require_classes.py", *map(str, sorted(RESULTS.glob("junit-*")))]
     clock.run("all classes", guard)
     return clock.report()

@@ -12,8 +12,6 @@ left half-made is made again, one that is ready and fits is left alone, and one 
 not make is never touched. Concurrent runs wait for each other.
 """
 
-from __future__ import annotations
-
 import sys
 
 # Before anything that an older Python lacks: this file must still parse and say what it needs.

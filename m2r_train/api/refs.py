@@ -25,6 +25,7 @@ ColumnField = Literal[
     "id",
     "question",
     "answer",
+    "image",
     "images",
     "video",
     "options",
@@ -33,6 +34,7 @@ ColumnField = Literal[
     "answer_type",
     "unit",
     "reward",
+    "chain",
 ]
 
 
@@ -94,7 +96,7 @@ class DatasetRef(Model):
     )
     columns: Mapping[ColumnField, Annotated[str, Field(min_length=1, max_length=128)]] = Field(
         default_factory=dict,
-        max_length=11,
+        max_length=13,
         description="Column of the user's data that holds each of our fields, where names differ.",
     )
     max_bad_ratio: Ratio = Field(

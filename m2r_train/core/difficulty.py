@@ -1,6 +1,6 @@
 """Difficulty from rollouts, and which samples it drops (synthesis.md section 4).
 
-    accuracy = mean task reward of n rollouts (0..1)        difficulty = 1 - accuracy
+accuracy = mean task reward of n rollouts (0..1)        difficulty = 1 - accuracy
 """
 
 from __future__ import annotations

@@ -63,6 +63,7 @@ class Policy:
         self.tokens_per_second: int = config.vision_config.tokens_per_second
         self.stop_tokens = _stop_tokens(module, self.tokenizer)
         self.end_of_turn: int = self.stop_tokens[0]
+        self._control = tuple(sorted({*self.tokenizer.all_special_tokens, *_visual(processor)}))
         self.pad_token: int = self.tokenizer.pad_token_id or 0
 
     @classmethod
@@ -96,7 +97,7 @@ class Policy:
         texts = [
             _expand(
                 self.tokenizer.apply_chat_template(
-                    messages(sample), tokenize=False, add_generation_prompt=True
+                    messages(sample, self._control), tokenize=False, add_generation_prompt=True
                 ),
                 own,
                 self.processor.image_token,
@@ -132,7 +133,7 @@ class Policy:
     def see(self, images: Sequence[Image.Image]) -> Tensor:
         """Visual tokens of pictures in order, (sum M, D)."""
         if not images:
-            return self.module.model.language_model.embed_tokens.weight.new_zeros(0, self.width)
+            return torch.zeros(0, self.width)
         patches, grids = zip(*patchify(images, self.processor.image_processor), strict=True)
         return visual_tokens(self.module.model.visual, patches, grids)
 
@@ -213,14 +214,20 @@ def check_folder(folder: Path) -> None:
             f"only {Qwen2_5_VLConfig.model_type!r} checkpoints can be trained"
         )
     if "auto_map" in json.dumps(config):
-        raise ConfigError(f"model {folder}: config.json has auto_map; code in checkpoints is refused")
+        raise ConfigError(
+            f"model {folder}: config.json has auto_map; code in checkpoints is refused"
+        )
     for file in sorted(folder.rglob("*")):
         if file.suffix in _REFUSED_SUFFIXES:
             raise ConfigError(
                 f"model {folder}: {file.name} can run code when loaded; keep only safetensors and JSON"
             )
     if not any(folder.glob("*.safetensors")):
-        raise ConfigError(f"model {folder}: no *.safetensors; convert the weights to safetensors")
+        raise ConfigError(f"model {folder}: no *.safetensors; convert the weights")
+
+
+def _visual(processor: Any) -> tuple[str, str]:
+    return processor.image_token, processor.video_token
 
 
 def _expand(text: str, grids: Sequence[Grid], placeholder: str, merge: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from m2r_train.core.records import Sample
@@ -14,10 +15,12 @@ SYSTEM_PROMPT = (
 )
 
 
-def messages(sample: Sample) -> list[dict[str, Any]]:
+def messages(sample: Sample, control: Iterable[str] = ()) -> list[dict[str, Any]]:
     """The system and user turns of a sample; images come before the text, in order.
 
-    A chat template may drop the system turn (the tiny preset's does, to save tokens).
+    A chat template may drop the system turn (the tiny preset's does, to save tokens). Strings of
+    ``control`` (the tokenizer's special tokens) in the user's text are broken up, so that a
+    question which mentions ``<|image_pad|>`` stays text and cannot forge a turn.
     """
     content: list[dict[str, str]] = [{"type": "image"} for _ in sample.images]
     if sample.video is not None:
@@ -27,6 +30,8 @@ def messages(sample: Sample) -> list[dict[str, Any]]:
         text += "".join(
             f"\n{chr(ord('A') + i)}. {option}" for i, option in enumerate(sample.options)
         )
+    for token in control:
+        text = text.replace(token, f"{token[:1]} {token[1:]}")
     content.append({"type": "text", "text": text})
     return [
         {"role": "system", "content": SYSTEM_PROMPT},

@@ -63,7 +63,7 @@ class TinyShape:
     vision_heads: int = 4
     vision_intermediate: int = 256
     patch: int = 8
-    merge: int = 2
+    merge: int = 1
     rope_theta: float = 20.0
     mrope_section: tuple[int, int, int] = (4, 6, 6)
     initializer_range: float = 0.08
@@ -74,7 +74,9 @@ def _byte_alphabet() -> list[str]:
 
 
 def _to_byte_level(text: str) -> str:
-    pieces = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(text)
+    pieces = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(
+        text
+    )
     return "".join(piece for piece, _ in pieces)
 
 
@@ -96,7 +98,9 @@ def tiny_tokenizer(vocabulary: Sequence[str]) -> PreTrainedTokenizerFast:
         ]
     )
     backend.decoder = decoders.ByteLevel()
-    backend.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS])
+    backend.add_special_tokens(
+        [AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=backend,
         eos_token="<|im_end|>",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-RequestT = TypeVar("RequestT", contravariant=True)
+RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class Completion:
     truncated: bool
 
 
-class RolloutEngine(Protocol[RequestT]):
+class RolloutEngine(Protocol[RequestT_contra]):
     """Draws completions from the current policy."""
 
     def update_weights(self) -> None:
@@ -38,7 +38,7 @@ class RolloutEngine(Protocol[RequestT]):
         ...
 
     def generate(
-        self, requests: Sequence[RequestT], seeds: Sequence[int], params: SamplingParams
+        self, requests: Sequence[RequestT_contra], seeds: Sequence[int], params: SamplingParams
     ) -> list[list[Completion]]:
         """``params.samples`` completions for each request, [requests][samples].
 

@@ -1,8 +1,9 @@
 """The template teacher: a short chain of what was seen, read off the scene graph.
 
 A chain looks at each thing that the question is about, in the same few words for every task, so
-that what is learned from describing a scene is of use in answering: "red at 3" is a column 0..9 of
-the picture, "z 2.5" a depth in metres, "h 0.8" a height.
+that what is learned from describing a scene is of use in answering: "at red 3" is a column 0..9 of
+the picture, "z red 2.5" a depth in metres. The name comes right before its value on purpose: a
+small model then looks a value up with the name it has just said, in one step (docs/log.md).
 """
 
 from __future__ import annotations
@@ -29,37 +30,31 @@ def concluded(thought: str, answer: str) -> str:
 
 
 def columns(seen: Iterable[tuple[Solid, Sight]]) -> str:
-    """Where across the picture: "red at 3 green at 7"."""
-    return " ".join(f"{solid.label} at {sight.column}" for solid, sight in seen)
+    """Where across the picture: "at red 3 at green 7"."""
+    return " ".join(f"at {solid.label} {sight.column}" for solid, sight in seen)
 
 
 def rows(seen: Iterable[tuple[Solid, Sight]]) -> str:
-    """Where down the picture: "red row 5 green row 3"."""
-    return " ".join(f"{solid.label} row {sight.row}" for solid, sight in seen)
+    """Where down the picture: "row red 5 row green 3"."""
+    return " ".join(f"row {solid.label} {sight.row}" for solid, sight in seen)
 
 
 def depths(seen: Iterable[tuple[Solid, Sight]]) -> str:
-    """How far in: "red z 2.5 green z 4.0"."""
-    return " ".join(f"{solid.label} z {decimal(sight.depth)}" for solid, sight in seen)
+    """How far in: "z red 2.5 z green 4.0"."""
+    return " ".join(f"z {solid.label} {decimal(sight.depth)}" for solid, sight in seen)
 
 
 def points(seen: Iterable[tuple[Solid, Sight]]) -> str:
-    """Where on the floor, from the camera: "red x -0.4 z 2.5 green x 1.2 z 4.0"."""
+    """Where on the floor, from the camera: "x red -0.4 z red 2.5 x green 1.2 z green 4.0"."""
     return " ".join(
-        f"{solid.label} x {decimal(sight.x)} z {decimal(sight.depth)}" for solid, sight in seen
+        f"x {solid.label} {decimal(sight.x)} z {solid.label} {decimal(sight.depth)}"
+        for solid, sight in seen
     )
 
 
 def places(seen: Iterable[tuple[Solid, Sight]]) -> str:
-    """Column and depth: "red at 3 z 2.5"."""
+    """Column and depth: "at red 3 z red 2.5"."""
     return " ".join(
-        f"{solid.label} at {sight.column} z {decimal(sight.depth)}" for solid, sight in seen
-    )
-
-
-def description(seen: Iterable[tuple[Solid, Sight]]) -> str:
-    """Everything about everything: "red at 3 z 2.5 h 0.8 green at 7 z 4.0 h 0.5"."""
-    return " ".join(
-        f"{solid.label} at {sight.column} z {decimal(sight.depth)} h {decimal(solid.height)}"
+        f"at {solid.label} {sight.column} z {solid.label} {decimal(sight.depth)}"
         for solid, sight in seen
     )

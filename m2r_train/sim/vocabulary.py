@@ -25,7 +25,7 @@ Describe the objects from left to right. Where is the?
 What is the result?
 Which color is the tallest bar? Which color is the shortest bar?
 How many bars are taller than the bar? How many shapes are there?
-no none so at row x z h to width depth -
+no none so at row x z to width depth -
 """
 
 _TAG = re.compile("|".join(re.escape(tag) for tag in TAGS))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import io
+import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -95,6 +96,7 @@ class Context:
     probe: Callable[[str], None] = lambda _name: None
     _phases: dict[str, float] = field(default_factory=dict)
     _saved_step: int = -1
+    _tokens: int = 0
 
     @property
     def seed(self) -> int:
@@ -115,14 +117,19 @@ class Context:
             return Policy(*tiny_model(VOCABULARY, derive_seed(self.seed, "tiny")))
         return Policy.load(self._fetch(path))
 
-    def samples(self, path: str, ref: DatasetRef, split: str) -> list[Sample]:
-        """The usable records of the dataset that ``spec.<path>`` points at; bad ones are named."""
+    def samples(
+        self, path: str, ref: DatasetRef, split: str, source: str | None = None
+    ) -> list[Sample]:
+        """The usable records of the dataset that ``spec.<path>`` points at; bad ones are named.
+
+        ``source`` is what new samples are marked with (default: the field's path).
+        """
         loaded = read_user_dataset(
             self._fetch(path),
             split=ref.split or (split if ref.from_ is not None else None),
-            columns=ref.columns,
+            columns={str(name): column for name, column in ref.columns.items()},
             max_bad_ratio=ref.max_bad_ratio,
-            source=path,
+            source=source or path,
         )
         for bad in loaded.bad[:_NAMED_BAD_RECORDS]:
             self.progress.note(f"left out: {bad}")
@@ -158,9 +165,7 @@ class Context:
         self.timings = History.from_bytes(checkpoint.files[_TIMINGS], _TIMINGS)
         self.traces = from_lines(checkpoint.files[_TRACES], _TRACES)
         self._saved_step = checkpoint.step
-        self.metrics.observe(
-            "m2r_checkpoint_seconds", time.monotonic() - started, phase="restore"
-        )
+        self.metrics.observe("m2r_checkpoint_seconds", time.monotonic() - started, phase="restore")
         self.progress.note(f"resumed from step {checkpoint.step} ({checkpoint.uri})")
         return checkpoint.step
 
@@ -212,9 +217,7 @@ class Context:
         self.run.prune(keep)
         self._saved_step = done
         self.metrics.observe("m2r_checkpoint_seconds", snapshot - started, phase="snapshot")
-        self.metrics.observe(
-            "m2r_checkpoint_seconds", time.monotonic() - snapshot, phase="upload"
-        )
+        self.metrics.observe("m2r_checkpoint_seconds", time.monotonic() - snapshot, phase="upload")
         self.metrics.set("m2r_checkpoint_last_step", done)
         self.metrics.set("m2r_checkpoint_bytes", sum(map(len, files.values())))
         if self.server is not None:
@@ -227,14 +230,24 @@ class Context:
         self, done: int, total: int, record: Mapping[str, Scalar], shown: Sequence[str]
     ) -> None:
         figures = {key: record[key] for key in shown if key in record}
+        if self._tokens and (seconds := sum(self._phases.values())) > 0:
+            figures["tokens_per_second"] = round(self._tokens / seconds)
+        self._tokens = 0
         self.progress.update(done, **figures)
         self.metrics.set("m2r_steps_planned", total)
         self.metrics.set("m2r_step", done)
         self.metrics.set("m2r_last_step_timestamp_seconds", time.time())
         self.metrics.record_step(record)
         if self.server is not None:
-            numbers = {k: float(v) for k, v in record.items() if not isinstance(v, str)}
-            self.server.update(phase="Running", step=done, total_steps=total, metrics=numbers)
+            self.server.update(
+                phase="Running", step=done, total_steps=total, metrics=status_metrics(figures)
+            )
+
+    def count_tokens(self, **by_kind: int) -> None:
+        """Count tokens of this step by kind: ``prompt``, ``completion``, ``trained``."""
+        for kind, n in by_kind.items():
+            self.metrics.inc("m2r_tokens_total", n, kind=kind)
+            self._tokens += n
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
@@ -279,6 +292,21 @@ class Context:
         )
 
 
+def status_metrics(figures: Mapping[str, Scalar]) -> dict[str, float]:
+    """The few figures that ``GET /status`` carries, in the names of ``status.metrics``."""
+    names = {
+        "reward": "rewardMean",
+        "tokens_per_second": "tokensPerSecond",
+        "loss": "loss",
+        "score": "score",
+    }
+    return {
+        camel: float(value)
+        for name, camel in names.items()
+        if (value := figures.get(name)) is not None and math.isfinite(float(value))
+    }
+
+
 def thumbnail(sample: Sample) -> str | None:
     """A data URI of a sample's first picture, small enough for a trace; None without one."""
     if not sample.images:
@@ -296,6 +324,6 @@ def thumbnail(sample: Sample) -> str | None:
 
 
 def use_threads(count: int) -> None:
-    """Compute with ``count`` threads and deterministic kernels, so that equal runs give equal bits."""
+    """Compute with ``count`` threads and deterministic kernels: equal runs give equal bits."""
     torch.set_num_threads(count)
     torch.use_deterministic_algorithms(True)

@@ -51,7 +51,7 @@ def run_stage(
         storage.uri,
         endpoint=storage.endpoint,
         region=storage.region,
-        on_error=lambda operation, error: count_store_error(operation, error),
+        on_error=count_store_error,
     ).under(run_spec.run_prefix)
     probe = kill_point()
     run = Run.claim(store, run_spec.attempt, probe=probe, on_corrupt=progress.note)

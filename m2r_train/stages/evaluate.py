@@ -27,6 +27,7 @@ from m2r_train.stages.feeding import lay_out, request
 from m2r_train.stages.rollouts import rollout_engine
 
 Row = dict[str, Any]
+Score = dict[str, float | int | None]  # value and stderr in percent, n
 
 
 def run(ctx: Context) -> dict[str, Any]:
@@ -58,12 +59,7 @@ def run(ctx: Context) -> dict[str, Any]:
         scores = {benchmark: score_rows(own) for benchmark, own in rows.items()}
         results = {"benchmarks": scores, "questions": sum(map(len, rows.values()))}
         digest = ctx.publish("eval", _files(results, rows))
-    for benchmark, own in scores.items():
-        for subtask, figure in own.items():
-            if "/" not in subtask:
-                ctx.metrics.set(
-                    "m2r_eval_score", figure["value"], benchmark=benchmark, subtask=subtask
-                )
+    _show(ctx, scores)
     ctx.run.journal_clear(len(work))
     return {
         "step": len(work),
@@ -75,12 +71,12 @@ def run(ctx: Context) -> dict[str, Any]:
     }
 
 
-def score_rows(rows: Sequence[Row]) -> dict[str, dict[str, float | int | None]]:
+def score_rows(rows: Sequence[Row]) -> dict[str, Score]:
     """Scores in percent of one benchmark: ``overall``, each task, and the same under ``greedy/``.
 
     ``overall`` weighs tasks equally; its standard error adds the tasks' variances of their means.
     """
-    scores: dict[str, dict[str, float | int | None]] = {}
+    scores: dict[str, Score] = {}
     modes = {"": "sampled", "greedy/": "greedy"}
     for prefix, mode in modes.items():
         by_task: dict[str, list[float]] = {}
@@ -122,6 +118,17 @@ def gates_passed(spec: EvalSpec, scores: Mapping[str, Mapping[str, Any]]) -> boo
     return all(scores[g.benchmark]["overall"]["value"] >= g.min for g in spec.gates)
 
 
+def _show(ctx: Context, scores: Mapping[str, Mapping[str, Score]]) -> None:
+    """The sampled scores as a gauge, 0..1."""
+    subtasks = {subtask for own in scores.values() for subtask in own if "/" not in subtask}
+    ctx.close_labels(benchmark=list(scores), subtask=sorted(subtasks))
+    for benchmark, own in scores.items():
+        for subtask in sorted(subtasks & own.keys()):
+            value = own[subtask]["value"]
+            if value is not None:
+                ctx.metrics.set("m2r_eval_score", value / 100, benchmark=benchmark, subtask=subtask)
+
+
 def _questions(ctx: Context, spec: EvalSpec, number: int) -> list[Sample]:
     benchmark = spec.benchmarks[number]
     if benchmark.name != "synthetic":
@@ -145,7 +152,9 @@ def _answer(
     seeds = [derive_seed(ctx.seed, "eval", s.id) for s in samples]
     limit = generation.max_completion_tokens
     sampled = engine.generate(
-        requests, seeds, SamplingParams(generation.samples_per_question, generation.temperature, limit)
+        requests,
+        seeds,
+        SamplingParams(generation.samples_per_question, generation.temperature, limit),
     )
     greedy: list[list[Completion]] = [[] for _ in samples]
     if generation.greedy:

@@ -174,7 +174,9 @@ def update(
             )
             part_loss.backward()  # type: ignore[no-untyped-call]
             loss += part_loss.item()
-            means.append((float(stats["tokens"]), _figures(stats, logits, logp[0], batch, objective)))
+            means.append(
+                (float(stats["tokens"]), _figures(stats, logits, logp[0], batch, objective))
+            )
         norm = engine.step(learning_rate)
     return UpdateStats(
         loss=loss,

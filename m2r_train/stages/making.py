@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from m2r_train.api.datasynthesis import Source
 from m2r_train.core.records import Sample
@@ -36,7 +37,7 @@ def shards_of(sources: Iterable[Source], count: int) -> list[Shard]:
     for i, n in sizes.items():
         own = max(1, min(n, round(count * n / total)))
         edges = [n * k // own for k in range(own + 1)]
-        shards += [Shard(i, a, b) for a, b in zip(edges, edges[1:], strict=False)]
+        shards += [Shard(i, a, b) for a, b in pairwise(edges)]
     return shards
 
 
@@ -61,9 +62,7 @@ def chain_fault(sample: Sample) -> str | None:
     """
     if sample.chain is None:
         return "no-chain"
-    reward = score(
-        sample.task, "exact", sample.answer, sample.answer_type, sample.chain, _STRICT
-    )
+    reward = score(sample.task, "exact", sample.answer, sample.answer_type, sample.chain, _STRICT)
     if reward.format != 1.0:
         return "format"
     return None if reward.task == 1.0 else "answer"

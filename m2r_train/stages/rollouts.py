@@ -62,17 +62,14 @@ class Desk:
         if kept is not None:
             return requests, from_bytes(kept, self._params.samples)
         with ctx.phase("generate"):
-            seeds = [
-                derive_seed(ctx.seed, "rollout", step, i, s.id) for i, s in enumerate(samples)
-            ]
+            seeds = [derive_seed(ctx.seed, "rollout", step, i, s.id) for i, s in enumerate(samples)]
             groups = self.engine.generate(requests, seeds, self._params)
             ctx.probe("before-journal")
             ctx.run.journal_put(f"s{step}/rollouts", to_bytes(groups))
         drawn = sum(len(c.tokens) for group in groups for c in group)
-        ctx.metrics.inc("m2r_tokens_total", drawn, kind="completion")
-        ctx.metrics.inc(
-            "m2r_tokens_total", sum(len(r.prompt.tokens) for r in requests), kind="prompt"
-        )
+        ctx.count_tokens(completion=drawn, prompt=sum(len(r.prompt.tokens) for r in requests))
+        for completion in (c for group in groups for c in group):
+            ctx.metrics.observe("m2r_completion_tokens", len(completion.tokens))
         ctx.metrics.inc("m2r_samples_total", len(groups) * self._params.samples)
         return requests, groups
 
@@ -112,7 +109,7 @@ def trace_of(step: int, sample: Sample, scored: Scored, i: int) -> dict[str, Any
 def to_bytes(groups: Groups) -> bytes:
     """Completions as safetensors: no pickle, and log-probabilities bit for bit."""
     flat = [c for group in groups for c in group]
-    return save_tensors(
+    data: bytes = save_tensors(
         {
             "tokens": torch.tensor([t for c in flat for t in c.tokens], dtype=torch.int32),
             "logprobs": torch.tensor([p for c in flat for p in c.logprobs], dtype=torch.float32),
@@ -120,6 +117,7 @@ def to_bytes(groups: Groups) -> bytes:
             "truncated": torch.tensor([c.truncated for c in flat], dtype=torch.uint8),
         }
     )
+    return data
 
 
 def from_bytes(data: bytes, samples: int) -> Groups:

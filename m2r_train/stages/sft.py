@@ -64,7 +64,7 @@ def run(ctx: Context) -> dict[str, Any]:
                     training.min_learning_rate_ratio,
                 )
                 norm = engine.step(lr)
-            ctx.metrics.inc("m2r_tokens_total", tokens, kind="trained")
+            ctx.count_tokens(trained=tokens)
             ctx.finish_step(
                 step,
                 total,

@@ -64,17 +64,40 @@ def run(ctx: Context) -> dict[str, Any]:
         digest = ctx.publish("dataset", _files(splits, manifest))
         ctx.run.journal_clear(total)
     kept = {split: len(own) for split, own in splits.items()}
+    _count(ctx, counts, dropped, kept)
     return {
         "step": total,
         "steps": total,
         "datasetUri": f"{ctx.run.store.uri}/dataset",
         "digest": digest,
-        "counts": kept,
+        "counts": {"kept": sum(kept.values()), **kept},
     }
 
 
+def _count(
+    ctx: Context,
+    counts: Mapping[str, Counter[str]],
+    dropped: Counter[str],
+    kept: Mapping[str, int],
+) -> None:
+    for own in counts.values():
+        for outcome, n in own.items():
+            if outcome != "made":
+                ctx.metrics.inc(
+                    "m2r_synthesis_samples_total",
+                    n,
+                    stage="verify",
+                    outcome="kept" if outcome == "kept" else "dropped",
+                )
+    for outcome, n in (("kept", sum(kept.values())), ("dropped", dropped.total())):
+        ctx.metrics.inc("m2r_synthesis_samples_total", n, stage="route", outcome=outcome)
+
+
 def _refuse_model_teachers(spec: DataSynthesisSpec) -> None:
-    for field, given in (("generator.model", spec.generator.model), ("quality.judge", spec.quality.judge)):
+    for field, given in (
+        ("generator.model", spec.generator.model),
+        ("quality.judge", spec.quality.judge),
+    ):
         if given is not None:
             raise ConfigError(
                 f"spec.{field}: model teachers and judges are not in this version; leave the field "
@@ -132,13 +155,15 @@ def _given(
     for i, source in enumerate(spec.sources):
         if source.dataset is None:
             continue
-        own = ctx.samples(f"sources[{i}].dataset", source.dataset, "rlvr")
+        own = ctx.samples(f"sources[{i}].dataset", source.dataset, "rlvr", source.name)
         counts[source.name].update({"made": len(own), "kept": len(own)})
         out += [s.with_(source=source.name) for s in own]
     return out
 
 
-def _route(spec: DataSynthesisSpec, samples: Sequence[Sample], seed: int) -> dict[str, list[Sample]]:
+def _route(
+    spec: DataSynthesisSpec, samples: Sequence[Sample], seed: int
+) -> dict[str, list[Sample]]:
     """Disjoint splits; a sample goes only where its source may, and to SFT only with a chain."""
     allowed = {source.name: set(source.splits) for source in spec.sources}
 
@@ -169,13 +194,20 @@ def _measure(
         kept = ctx.run.journal_get(f"s{number}/difficulty")
         if kept is None:
             with ctx.phase("generate"):
-                requests = [request(p, s) for p, s in zip(lay_out(policy, chunk), chunk, strict=True)]
+                requests = [
+                    request(p, s) for p, s in zip(lay_out(policy, chunk), chunk, strict=True)
+                ]
                 seeds = [derive_seed(ctx.seed, "difficulty", s.id) for s in chunk]
                 groups = engine.generate(requests, seeds, params)
                 measured = [
                     [
                         score(
-                            s.task, s.reward, s.answer, s.answer_type, policy.decode(c.tokens), rewards
+                            s.task,
+                            s.reward,
+                            s.answer,
+                            s.answer_type,
+                            policy.decode(c.tokens),
+                            rewards,
                         ).accuracy
                         for c in group
                     ]
@@ -227,7 +259,10 @@ def _manifest(
         "sources": {name: dict(sorted(c.items())) for name, c in counts.items()},
         "dropped": {reason: n for reason, n in sorted(dropped.items()) if n},
         "splits": {
-            split: {"samples": len(own), "tasks": dict(sorted(Counter(s.task for s in own).items()))}
+            split: {
+                "samples": len(own),
+                "tasks": dict(sorted(Counter(s.task for s in own).items())),
+            }
             for split, own in splits.items()
         },
     }

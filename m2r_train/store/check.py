@@ -60,7 +60,7 @@ def check_store(store: ObjectStore, *, threads: int = 8, operations: int = 100) 
         ("read after write", _read_after_write),
         ("list after write", _list_after_write),
         ("stale tag refused", _stale_refused),
-        ("one winner of a first write", lambda s: _one_winner(s, threads)),
+        ("one winner of a race", lambda s: _one_winner(s, threads)),
         ("no lost update", lambda s: _no_lost_update(s, threads, operations)),
     )
     seen = {
@@ -68,7 +68,7 @@ def check_store(store: ObjectStore, *, threads: int = 8, operations: int = 100) 
         "read after write": "each of 20 overwrites seen at once",
         "list after write": "new and deleted keys seen at once, sorted",
         "stale tag refused": "old tag, wrong absence and missing object all refused",
-        "one winner of a first write": f"{_RACES} races of {threads} threads, one winner each",
+        "one winner of a race": f"{_RACES} races of {threads} threads, one winner each",
         "no lost update": f"{operations} increments by {threads} threads, all counted",
     }
     with _cleaned(store, f"{name}/"):
@@ -136,17 +136,20 @@ def _stale_refused(store: ObjectStore) -> str | None:
 
 
 def _one_winner(store: ObjectStore, threads: int) -> str | None:
+    """Everybody writes at the same moment under the same condition: absence, or the same tag."""
     barrier = threading.Barrier(threads)
 
-    def race(number: int, key: str) -> bytes | None:
+    def race(key: str, number: int, tag: str | None) -> bytes | None:
         body = _body(number)
         barrier.wait()
-        return None if _swap(store, key, body, None) is None else body
+        return None if _swap(store, key, body, tag) is None else body
 
     with ThreadPoolExecutor(threads) as pool:
         for number in range(_RACES):
             key = f"race/{number}"
-            winners = [b for b in pool.map(race, range(threads), [key] * threads) if b is not None]
+            tag = store.put(key, _body(-1)) if number % 2 else None
+            bodies = pool.map(race, [key] * threads, range(threads), [tag] * threads)
+            winners = [body for body in bodies if body is not None]
             if len(winners) != 1:
                 return f"race {number} of {threads} threads had {len(winners)} winners"
             if store.get(key).data != winners[0]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import os
 import re
@@ -46,7 +47,8 @@ def run_pytest(folder: Path, source: str, *options: str) -> subprocess.Completed
     (folder / "test_it.py").write_text(source)
     (folder / "pytest.ini").write_text("[pytest]\nmarkers = global_rng\n    slow\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *options]
-    env = {**os.environ, "COLUMNS": "300"}  # pytest cuts its summary to the terminal's width
+    # pytest cuts its summary to the terminal's width.
+    env = {**os.environ, "COLUMNS": "300", "PYTEST_ADDOPTS": ""}
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
 
 
@@ -237,6 +239,11 @@ def test_settings_of_pip_are_passed_on_and_a_surrounding_environment_is_not(
     env = setup_env.tool_env()
     assert env["UV_DEFAULT_INDEX"] == "https://mirror.example/simple"
     assert "PYTHONPATH" not in env
+
+
+@pytest.mark.parametrize("script", ["setup_env.py", "run_tests.py"])
+def test_an_older_python_can_read_the_script_that_tells_it_so(script: str) -> None:
+    ast.parse((ROOT / "tools" / script).read_text(), feature_version=(3, 7))
 
 
 def test_set_up_needs_the_standard_library_only() -> None:

@@ -9,7 +9,7 @@ from itertools import pairwise
 from random import Random
 
 from m2r_train.sim.tasks.base import Question, Stage
-from m2r_train.sim.teacher import decimal, description, places
+from m2r_train.sim.teacher import decimal, places
 
 COLUMN_MARGIN = 2 / 64  # of the picture's side, between neighbours of a list from left to right
 
@@ -28,7 +28,7 @@ def scene_description(stage: Stage, rng: Random) -> Question | None:
         answer=" ".join(f"{solid.label} {sight.column}" for solid, sight in seen),
         answer_type="text",
         reward="exact",
-        thought=description(seen),
+        thought=places(seen),
         subjects=tuple(range(len(order))),
     )
 

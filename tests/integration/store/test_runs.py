@@ -203,6 +203,7 @@ def test_a_damaged_checkpoint_is_reported_kept_and_passed_over(
     assert len(heard) == 1
     assert "checkpoints/e1-s3" in heard[0]
     assert Path(key).name in heard[0]
+    assert ("bytes instead of" in heard[0]) == (damage == "longer" and key != "MANIFEST.json")
     run.prune(1)  # counts what is good: not the damaged one, which stays as evidence
     assert folders(store) == ["e1-s2", "e1-s3"]
     run.commit(3, state(3))
@@ -275,6 +276,20 @@ def test_pruning_keeps_the_newest_and_whatever_is_not_ours(store: ObjectStore) -
     assert run.prune(2) == []
     with pytest.raises(ValueError, match="at least 1"):
         run.prune(0)
+
+
+def test_at_no_moment_of_pruning_has_a_manifest_lost_one_of_its_files(store: ObjectStore) -> None:
+    def all_whole(name: str) -> None:
+        if name == "before-delete":
+            keys = {entry.key for entry in store.list("checkpoints/")}
+            for manifest in (key for key in keys if key.endswith("MANIFEST.json")):
+                folder = manifest.removesuffix("MANIFEST.json")
+                assert {f"{folder}{file}" for file in state(1)} <= keys
+
+    committed(store, 1, 2, 3)
+    run = Run.claim(store, 2, probe=all_whole)
+    run.latest()
+    assert len(run.prune(1)) == 2
 
 
 def test_a_finished_run_is_recognised_and_takes_no_more_commits(store: ObjectStore) -> None:

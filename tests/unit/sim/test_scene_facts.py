@@ -129,9 +129,9 @@ def test_questions_about_two_solids_read_as_intended():
         question = ask("RelationHorizontal", red, blue, seed=seed)
         if question.subjects == (0, 1):
             assert question.text == "Is the red box to the left or right of the blue ball?"
-            assert question.thought == "red at 1 blue at 7 so left"
+            assert question.thought == "at red 1 at blue 7 so left"
         else:
-            assert question.thought == "blue at 7 red at 1 so right"
+            assert question.thought == "at blue 7 at red 1 so right"
     depth = ask("RelativeDepth", red, blue)
     assert depth.answer == "red box"
     assert sorted(re_numbers(depth.thought)) == ["2.5", "4.5"]
@@ -197,7 +197,7 @@ def test_a_room_is_only_measured_when_both_far_corners_are_in_view():
 def test_a_count_lists_its_columns_from_left_to_right_and_zero_says_so():
     pair = (solid(x=1.2, z=4), solid(x=-1.2, z=4))
     answers = {ask("ObjectCount", *pair, seed=s).thought for s in range(20)}
-    assert "red at 2 red at 7 so 2" in answers
+    assert "at red 2 at red 7 so 2" in answers
     assert "no blue so 0" in answers
 
 

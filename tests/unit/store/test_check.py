@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import ClassVar
@@ -69,6 +70,7 @@ class ChecksThenWrites(Wrapper):
         found = self.inner.get(key).etag if self.inner.exists(key) else None
         if found != if_match:
             raise PreconditionFailed(key)
+        time.sleep(0.002)  # a network's worth of time
         return self.inner.put(key, data)
 
 
@@ -105,12 +107,15 @@ def test_the_local_store_keeps_every_promise_and_is_left_clean(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
+CHANCE = {"no lost update"}  # may go well by luck; the checks named below need none
+
+
 @pytest.mark.parametrize(
     ("kind", "broken"),
     [
-        (IgnoresConditions, {"stale tag refused", "one winner of a first write", "no lost update"}),
-        (IgnoresIfMatch, {"stale tag refused", "no lost update"}),
-        (ChecksThenWrites, {"one winner of a first write", "no lost update"}),
+        (IgnoresConditions, {"stale tag refused", "one winner of a race"}),
+        (IgnoresIfMatch, {"stale tag refused", "one winner of a race"}),
+        (ChecksThenWrites, {"one winner of a race"}),
         (FlipsABit, {"content"}),
         (ListsLate, {"list after write"}),
         (ReadsLate, {"read after write"}),
@@ -119,8 +124,14 @@ def test_the_local_store_keeps_every_promise_and_is_left_clean(tmp_path: Path) -
 def test_a_broken_promise_is_found_and_named(
     kind: type[Wrapper], broken: set[str], tmp_path: Path
 ) -> None:
-    report = check_store(kind(LocalStore(tmp_path)))
-    assert {finding.name for finding in report.findings if not finding.ok} == broken
+    report = check_store(kind(LocalStore(tmp_path)), operations=24)
+    found = {finding.name for finding in report.findings if not finding.ok}
+    assert broken <= found <= broken | CHANCE
     assert not report.ok
     assert "NOT SAFE" in str(report)
     assert all("\n" not in str(finding) for finding in report.findings)
+
+
+def test_a_lost_update_is_found(tmp_path: Path) -> None:
+    report = check_store(ChecksThenWrites(LocalStore(tmp_path)), operations=100)
+    assert "no lost update" in {finding.name for finding in report.findings if not finding.ok}

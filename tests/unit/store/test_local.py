@@ -6,6 +6,7 @@ import fcntl
 import hashlib
 import threading
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
@@ -60,6 +61,48 @@ def test_a_failed_write_leaves_the_old_object_and_nothing_else(tmp_path: Path) -
         replace(tmp_path / "a", fail)
     assert store.get("a").data == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_a_listing_during_a_write_leaves_its_temporary_file_alone(tmp_path: Path) -> None:
+    tries = []
+
+    def write(file: BinaryIO) -> None:
+        tries.append([entry.key for entry in LocalStore(tmp_path).list()])
+        file.write(b"1")
+
+    replace(tmp_path / "a", write)
+    assert tries == [[]]
+    assert (tmp_path / "a").read_bytes() == b"1"
+
+
+def test_whoever_waited_for_a_lock_that_was_removed_waits_for_the_new_one(tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def write() -> None:
+        LocalStore(tmp_path).put_if("a", b"1", if_match=None)
+        done.set()
+
+    thread = threading.Thread(target=write)
+    with (tmp_path / LOCK).open("ab") as old:
+        fcntl.flock(old, fcntl.LOCK_EX)
+        thread.start()
+        assert not done.wait(0.3)
+        (tmp_path / LOCK).unlink()
+        new = (tmp_path / LOCK).open("ab")
+        fcntl.flock(new, fcntl.LOCK_EX)
+    with new:
+        assert not done.wait(0.3)
+    thread.join(10)
+    assert done.is_set()
+
+
+def test_the_lock_stays_while_its_directory_has_objects(tmp_path: Path) -> None:
+    store = LocalStore(tmp_path)
+    store.put_if("a/b", b"1", if_match=None)
+    store.put_if("a/c", b"1", if_match=None)
+    before = (tmp_path / "a" / LOCK).stat().st_ino
+    store.delete("a/b")
+    assert (tmp_path / "a" / LOCK).stat().st_ino == before
 
 
 def test_two_roots_over_the_same_files_exclude_each_other(tmp_path: Path) -> None:
