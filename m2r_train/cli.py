@@ -89,10 +89,10 @@ def run(
     from m2r_train.api.runspec import RunStorage
 
     with Progress() as progress:
-        from m2r_train.stages.context import StopRequest
         from m2r_train.reporting import final_table, find_runs, write_report
         from m2r_train.runner import run_all
         from m2r_train.runner import summary as summarise
+        from m2r_train.stages.context import StopRequest
 
         default = _store_uri(os.environ.get("M2R_STORE", DEFAULT_STORE))
         stop = StopRequest()

@@ -105,7 +105,7 @@ def resolve(
             inputs[path] = given
     uid = local_uid(resource.kind, spec, {path: i.digest for path, i in inputs.items()})
     return RunSpec(
-        kind=resource.kind,
+        kind=resource.job.kind,
         metadata=RunMetadata(namespace=resource.namespace, name=resource.name, uid=uid),
         storage=storage,
         seed=spec.seed,

@@ -17,7 +17,7 @@ _CHUNK_ELEMENTS = 1 << 24
 """Logits that are upcast at a time: 64 MiB in float32, whatever the batch."""
 
 
-def grpo_loss(  # noqa: PLR0917 - the objective's own order
+def grpo_loss(
     logp_BT: Tensor,
     old_logp_BT: Tensor,
     ref_logp_BT: Tensor | None,

@@ -71,7 +71,10 @@ def pack_rows(rows: Sequence[Row], pad_token: int = 0) -> PackedRows:
 
     Padding cells attend to themselves only, so that no attention row is empty (a softmax over
     nothing is NaN); nothing real attends to them and no target reads them.
+    Raises ValueError for a target with nothing before it: no state predicts it.
     """
+    if any(not row.prefix and b.scored_from == 0 for row in rows for b in row.branches):
+        raise ValueError("a row without a prefix cannot score a branch's first token")
     width = max(row.length for row in rows)
     tokens = torch.full((len(rows), width), pad_token, dtype=torch.long)
     positions = torch.zeros((3, len(rows), width), dtype=torch.long)

@@ -107,7 +107,7 @@ def ednm(
     return gamma * math.exp(-lambda_ * min(error, sys.float_info.max))
 
 
-def score(  # noqa: PLR0917 - the fields of a sample in their order
+def score(
     sample_task: str,
     reward_kind: RewardKind,
     answer: str,

@@ -31,7 +31,7 @@ def cosine_kl(t: int, T: int, start: float, end: float) -> float:
     return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * progress))
 
 
-def learning_rate(  # noqa: PLR0917 - named at every call
+def learning_rate(
     step: int,
     total: int,
     base: float,

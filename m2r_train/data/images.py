@@ -32,6 +32,8 @@ _ORIENTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_FIRST_TURNED_ORIENTATION = 5  # 5 to 8 swap width and height
+_PNG_ORIENTATION_MARKS = (b"eXIf", b"Raw profile type exif", b"XML:com.adobe.xmp")
 
 # What users send by mistake, by the first bytes, to say so instead of "cannot identify".
 _SIGNATURES = (
@@ -104,6 +106,16 @@ def decode(data: bytes, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         raise BadImage(f"broken {image.format} file ({_one_line(error)})") from error
     method = _ORIENTATIONS.get(_orientation(image))
     return rgb if method is None else rgb.transpose(method)
+
+
+def upright_size(data: bytes) -> tuple[int, int]:
+    """(width, height) of what ``decode`` makes of a picture that passed it, from its header."""
+    image = _open(data)
+    width, height = image.size
+    if image.format == "PNG" and not any(mark in data for mark in _PNG_ORIENTATION_MARKS):
+        return width, height  # to look for an orientation, Pillow would decode the pixels
+    turned = _orientation(image) >= _FIRST_TURNED_ORIENTATION
+    return (height, width) if turned else (width, height)
 
 
 def _canvas_size(data: bytes) -> tuple[int, int] | None:

@@ -6,6 +6,7 @@ checkpoint can be read by another engine or another world size.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdamWConfig:
-    """Optimiser settings (Loshchilov and Hutter, 2019)."""
+    """Optimiser settings (Loshchilov and Hutter, 2019); a ``gradient_clip`` of 0 clips nothing."""
 
     beta1: float
     beta2: float
@@ -60,7 +61,7 @@ class LocalEngine:
         A gradient that is not finite leaves the parameters untouched, and the norm says so.
         """
         norm = torch.nn.utils.clip_grad_norm_(
-            self._named.values(), self._config.gradient_clip, foreach=True
+            self._named.values(), self._config.gradient_clip or math.inf, foreach=True
         )
         if bool(torch.isfinite(norm)):
             for group in self._optimizer.param_groups:
@@ -91,6 +92,7 @@ class LocalEngine:
         if names != self._named.keys():
             odd = sorted(names ^ self._named.keys())[:3]
             raise ValueError(f"checkpoint and model differ in parameters: {', '.join(odd)}")
+        self._optimizer.state.clear()
         for name, parameter in self._named.items():
             parameter.copy_(state[f"param/{name}"])
             if f"adam_m/{name}" in state:

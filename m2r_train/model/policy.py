@@ -5,6 +5,7 @@ Shapes: P prompt tokens, R rows, L row length, N scored tokens, D hidden size, V
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,6 +81,10 @@ class Policy:
             folder, local_files_only=True, trust_remote_code=False
         )
         return cls(module.eval(), processor)
+
+    def copy(self) -> Policy:
+        """The policy as it is now, frozen: what happens to this one's parameters leaves it alone."""
+        return Policy(copy.deepcopy(self.module).requires_grad_(False), self.processor)
 
     def save(self, folder: Path) -> None:
         """Write the folder that ``from_pretrained`` and ``vllm serve`` load as it is."""
@@ -208,19 +213,21 @@ def check_folder(folder: Path) -> None:
         config = json.loads(config_file.read_text())
     except ValueError as error:
         raise ConfigError(f"model {folder}: config.json is not JSON ({error})") from error
-    if config.get("model_type") != Qwen2_5_VLConfig.model_type:
+    model_type = config.get("model_type") if isinstance(config, dict) else None
+    if model_type != Qwen2_5_VLConfig.model_type:
         raise ConfigError(
-            f"model {folder}: model_type is {config.get('model_type')!r}; "
+            f"model {folder}: model_type is {model_type!r}; "
             f"only {Qwen2_5_VLConfig.model_type!r} checkpoints can be trained"
         )
-    if "auto_map" in json.dumps(config):
-        raise ConfigError(
-            f"model {folder}: config.json has auto_map; code in checkpoints is refused"
-        )
     for file in sorted(folder.rglob("*")):
-        if file.suffix in _REFUSED_SUFFIXES:
+        if file.suffix.lower() in _REFUSED_SUFFIXES:
             raise ConfigError(
-                f"model {folder}: {file.name} can run code when loaded; keep only safetensors and JSON"
+                f"model {folder}: {file.name} can run code when loaded; "
+                "keep only safetensors and JSON"
+            )
+        if file.name.endswith("config.json") and b'"auto_map"' in file.read_bytes():
+            raise ConfigError(
+                f"model {folder}: {file.name} has auto_map; code in checkpoints is refused"
             )
     if not any(folder.glob("*.safetensors")):
         raise ConfigError(f"model {folder}: no *.safetensors; convert the weights")

@@ -1,4 +1,4 @@
-"""The preset ``tiny``: a Qwen2.5-VL of about 1.2 million parameters, made from a config.
+"""The preset ``tiny``: a Qwen2.5-VL of about 0.9 million parameters, made from a config.
 
 Same classes, same processor, same file layout as a 7B checkpoint; only the numbers are small.
 The tokenizer knows the words it is given and falls back to bytes, so any text round-trips.

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own convention
 
@@ -36,10 +37,17 @@ class _Layer:
 
 
 class InProcessSampler:
-    """Implements ``RolloutEngine[Request]`` on a ``Policy``'s own parameters."""
+    """Implements ``RolloutEngine[Request]`` with a copy of a ``Policy``'s parameters.
 
-    def __init__(self, policy: Policy) -> None:
-        self._policy = policy
+    A copy, all of it: else an optimiser step would change some of the weights before
+    ``update_weights`` takes over the others. ``compact_below`` bounds the share of running rows at
+    which finished ones leave the batch; no result depends on it.
+    """
+
+    def __init__(self, policy: Policy, compact_below: float = _COMPACT_BELOW) -> None:
+        self._source = policy.module
+        self._policy = policy.copy()
+        self._compact_below = compact_below
         text = policy.module.config.text_config
         self._heads: int = text.num_attention_heads
         self._kv_heads: int = text.num_key_value_heads
@@ -51,7 +59,11 @@ class InProcessSampler:
 
     @torch.no_grad()
     def update_weights(self) -> None:
-        """Fuse the projections of the policy's current parameters (a copy)."""
+        """Copy the policy's current parameters and fuse the projections."""
+        for own, current in zip(
+            self._policy.module.parameters(), self._source.parameters(), strict=True
+        ):
+            own.copy_(current)
         model = self._policy.module.model.language_model
         self._layers = []
         for layer in model.layers:
@@ -59,18 +71,18 @@ class InProcessSampler:
             qkv = (a.q_proj, a.k_proj, a.v_proj)
             self._layers.append(
                 _Layer(
-                    norm_in=layer.input_layernorm.weight.detach(),
+                    norm_in=layer.input_layernorm.weight,
                     qkv_weight=torch.cat([m.weight for m in qkv]),
                     qkv_bias=torch.cat([m.bias for m in qkv]),
-                    out=a.o_proj.weight.detach(),
-                    norm_mlp=layer.post_attention_layernorm.weight.detach(),
+                    out=a.o_proj.weight,
+                    norm_mlp=layer.post_attention_layernorm.weight,
                     gate_up=torch.cat([mlp.gate_proj.weight, mlp.up_proj.weight]),
-                    down=mlp.down_proj.weight.detach(),
+                    down=mlp.down_proj.weight,
                 )
             )
-        self._norm = model.norm.weight.detach()
-        self._embedding = model.embed_tokens.weight.detach()
-        self._head = self._policy.module.lm_head.weight.detach()
+        self._norm = model.norm.weight
+        self._embedding = model.embed_tokens.weight
+        self._head = self._policy.module.lm_head.weight
 
     @torch.inference_mode()
     def generate(
@@ -101,7 +113,7 @@ class InProcessSampler:
             stopped[rows[done]] = True
             if bool(done.all()) or t + 1 == params.max_tokens:
                 break
-            if float((~done).float().mean()) <= _COMPACT_BELOW:
+            if float((~done).float().mean()) <= self._compact_below:
                 keep = (~done).nonzero().squeeze(1)
                 cache = [(k[keep], v[keep]) for k, v in cache]
                 rows, chosen, valid = rows[keep], chosen[keep], valid[keep]
@@ -193,7 +205,7 @@ class InProcessSampler:
         scores = grouped @ k.transpose(2, 3) * e**-0.5
         scores = scores.view(b, self._kv_heads, group, n, -1)
         scores = scores.masked_fill(~mask[:, :, None], float("-inf")).softmax(-1)
-        mixed = scores.reshape(b, self._kv_heads, group * n, -1) @ v
+        mixed: Tensor = scores.reshape(b, self._kv_heads, group * n, -1) @ v
         return mixed.view(b, h, n, e).transpose(1, 2).reshape(b, n, h * e)
 
     def _finish(self, layer: _Layer, x: Tensor, mixed: Tensor) -> Tensor:
@@ -232,7 +244,7 @@ def _uniforms(seeds: Sequence[int], samples: int, tokens: int) -> Tensor:
     return torch.from_numpy(unit.reshape(len(seeds) * samples, tokens))
 
 
-def _mix(z: np.ndarray) -> np.ndarray:
+def _mix(z: NDArray[np.uint64]) -> NDArray[np.uint64]:
     """The finaliser of splitmix64 (Steele, Lea, Flood 2014), with its increment."""
     z = z + np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

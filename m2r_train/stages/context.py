@@ -95,7 +95,7 @@ class Context:
     traces: list[dict[str, Any]] = field(default_factory=list)
     probe: Callable[[str], None] = lambda _name: None
     _phases: dict[str, float] = field(default_factory=dict)
-    _saved_step: int = -1
+    _labels: dict[str, dict[str, str]] = field(default_factory=dict)
     _tokens: int = 0
 
     @property
@@ -104,8 +104,12 @@ class Context:
         return self.run_spec.seed
 
     def close_labels(self, **values: Sequence[str]) -> None:
-        """Close the metric labels that only the run knows, e.g. its tasks."""
-        self.metrics = MetricSet(label_values={k: closed(v) for k, v in values.items()})
+        """Close the metric labels that only the run knows, e.g. its tasks.
+
+        Names come from users' data: beyond a limit they share one label (``metrics.closed``).
+        """
+        self._labels = {k: closed(v) for k, v in values.items()}
+        self.metrics = MetricSet(label_values={k: set(v.values()) for k, v in self._labels.items()})
         if self.server is not None:
             self.server.use(self.metrics)
 
@@ -164,7 +168,6 @@ class Context:
         self.history = History.from_bytes(checkpoint.files[_HISTORY], _HISTORY)
         self.timings = History.from_bytes(checkpoint.files[_TIMINGS], _TIMINGS)
         self.traces = from_lines(checkpoint.files[_TRACES], _TRACES)
-        self._saved_step = checkpoint.step
         self.metrics.observe("m2r_checkpoint_seconds", time.monotonic() - started, phase="restore")
         self.progress.note(f"resumed from step {checkpoint.step} ({checkpoint.uri})")
         return checkpoint.step
@@ -215,7 +218,6 @@ class Context:
         checkpoint = self.run.commit(done, files, {"seed": self.seed})
         self.run.journal_clear(done)
         self.run.prune(keep)
-        self._saved_step = done
         self.metrics.observe("m2r_checkpoint_seconds", snapshot - started, phase="snapshot")
         self.metrics.observe("m2r_checkpoint_seconds", time.monotonic() - snapshot, phase="upload")
         self.metrics.set("m2r_checkpoint_last_step", done)
@@ -237,7 +239,10 @@ class Context:
         self.metrics.set("m2r_steps_planned", total)
         self.metrics.set("m2r_step", done)
         self.metrics.set("m2r_last_step_timestamp_seconds", time.time())
-        self.metrics.record_step(record)
+        task = record.get("task")
+        known = self._labels.get("task", {})
+        label = {"task": known[task]} if isinstance(task, str) and task in known else {}
+        self.metrics.record_step({k: v for k, v in record.items() if k != "task"} | label)
         if self.server is not None:
             self.server.update(
                 phase="Running", step=done, total_steps=total, metrics=status_metrics(figures)

@@ -6,33 +6,36 @@ Everything here is a pure function of (samples, seed, step), so that a resumed r
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from PIL import Image
 
+from m2r_train.api.errors import DataError
 from m2r_train.core.packing import Branch, Row
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
-from m2r_train.data.images import decode
+from m2r_train.data.images import decode, upright_size
 from m2r_train.model.policy import Policy, Prompt, Request
 
 _LAYOUT_CHUNK = 512
 
 
-def image_sizes(sample: Sample) -> list[tuple[int, int]]:
-    """(width, height) of a sample's pictures, from their headers."""
-    return [Image.open(io.BytesIO(data)).size for data in sample.images]
-
-
 def lay_out(policy: Policy, samples: Sequence[Sample]) -> list[Prompt]:
-    """Prompts of samples, tokenised in chunks (a tokenizer is faster on many texts)."""
+    """Prompts of samples, tokenised in chunks (a tokenizer is faster on many texts).
+
+    Raises ``DataError`` for a sample with a video: laid out without one, it would teach to guess.
+    """
+    for sample in samples:
+        if sample.video is not None:
+            raise DataError(
+                f"sample {sample.id!r} has a video, which this version cannot show to a model; "
+                "leave it out of the dataset, or give frames as images"
+            )
     prompts: list[Prompt] = []
     for i in range(0, len(samples), _LAYOUT_CHUNK):
         chunk = samples[i : i + _LAYOUT_CHUNK]
-        prompts += policy.lay_out(chunk, [image_sizes(s) for s in chunk])
+        prompts += policy.lay_out(chunk, [[upright_size(data) for data in s.images] for s in chunk])
     return prompts
 
 
@@ -106,16 +109,21 @@ def epoch_batches(lengths: Sequence[int], budget: int, seed: int, epoch: int) ->
 def sft_batches(
     lengths: Sequence[int], budget: int, *, epochs: float, steps: int | None, seed: int
 ) -> list[list[int]]:
-    """The batches of a whole run: ``steps`` of them, or as many as ``epochs`` give."""
+    """The batches of a whole run: ``steps`` of them, or as many as ``epochs`` give.
+
+    Whole epochs show every item, whatever number of batches each of them needs; of a fraction,
+    that share of the next epoch's batches. At least one batch. Raises ValueError without items.
+    """
+    if not lengths:
+        raise ValueError("no items to make batches of")
     batches: list[list[int]] = []
     epoch = 0
-    while True:
+    while len(batches) < steps if steps is not None else epoch < epochs:
         one = epoch_batches(lengths, budget, seed, epoch)
-        whole = steps if steps is not None else max(1, round(epochs * len(one)))
-        batches += one
+        share = 1.0 if steps is not None else min(1.0, epochs - epoch)
+        batches += one[: round(share * len(one)) or (0 if batches else 1)]
         epoch += 1
-        if len(batches) >= whole:
-            return batches[:whole]
+    return batches if steps is None else batches[:steps]
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[range]:

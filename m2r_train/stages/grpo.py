@@ -5,7 +5,6 @@ Shapes: B prompts, G completions of each, N completion tokens of a micro-batch i
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -122,8 +121,7 @@ def score_groups(
 
 def reference_of(policy: Policy) -> Policy:
     """A frozen copy of the policy as it is now: the KL term's reference."""
-    module = copy.deepcopy(policy.module).requires_grad_(False)
-    return Policy(module, policy.processor)
+    return policy.copy()
 
 
 def update(

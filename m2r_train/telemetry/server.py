@@ -157,7 +157,7 @@ def _handler(server: StatusServer) -> type[BaseHTTPRequestHandler]:
             else:
                 self.reply(HTTPStatus.OK, *page())
 
-        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer  # noqa: N815
+        do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 
         def reply(self, status: HTTPStatus, content_type: str, body: bytes) -> None:
             self.send_response(status)

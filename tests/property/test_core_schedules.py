@@ -60,7 +60,7 @@ task_sets = st.dictionaries(
     st.sampled_from(["One", "Mixed"]),
     st.lists(st.integers(0, 25), min_size=1, max_size=8),
 )
-def test_a_batch_depends_on_seed_and_step_alone_and_no_sample_is_favoured(  # noqa: PLR0917
+def test_a_batch_depends_on_seed_and_step_alone_and_no_sample_is_favoured(
     tasks: dict[str, list[float | None]],
     batch_size: int,
     seed: int,

@@ -140,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data if sent is None else sent)
 
-    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _serve  # noqa: N815 - names of the base class
+    do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = _serve
 
     def log_message(self, format: str, *args: object) -> None:
         """Quiet."""

@@ -1,0 +1,116 @@
+"""The smallest policies, pictures and samples that the model tests are made of."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from m2r_train.core.packing import Branch, Row
+from m2r_train.core.records import Sample
+from m2r_train.core.rng import derive_seed
+from m2r_train.model.policy import Policy, Prompt, Request
+from m2r_train.model.tiny import TinyShape, tiny_model
+
+WORDS = ("red", "blue", "how", "many", "cubes", "left", "right", "so", "the", "answer", "is", "?")
+SMALL = TinyShape(
+    hidden=32,
+    layers=2,
+    heads=4,
+    kv_heads=2,
+    intermediate=48,
+    vision_hidden=32,
+    vision_layers=2,
+    vision_heads=2,
+    vision_intermediate=48,
+    patch=8,
+    merge=1,
+    mrope_section=(1, 1, 2),
+    initializer_range=0.3,  # large, so that logits differ and a wrong mask is seen
+)
+
+
+def small_policy(seed: int = 0, merge: int = 1) -> Policy:
+    """A policy of some 40 thousand parameters."""
+    shape = TinyShape(
+        **{
+            name: merge if name == "merge" else getattr(SMALL, name)
+            for name in TinyShape.__dataclass_fields__
+        }
+    )
+    return Policy(*tiny_model(WORDS, seed, shape))
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    """A generator of the test's own."""
+    return torch.Generator().manual_seed(derive_seed(seed, "test"))
+
+
+def picture(width: int, height: int, seed: int = 0) -> Image.Image:
+    """A picture of noise: no two of its patches are alike."""
+    rng = np.random.default_rng(derive_seed(seed, "picture", width, height))
+    return Image.fromarray(rng.integers(0, 256, (height, width, 3), dtype=np.uint8))
+
+
+def png(image: Image.Image) -> bytes:
+    """An image as a PNG file."""
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def sample(question: str = "how many red cubes?", **changes: Any) -> Sample:
+    """A spatial sample; fields given by name replace the usual ones."""
+    fields: dict[str, Any] = {
+        "id": "s1",
+        "domain": "spatial",
+        "task": "ObjectCount",
+        "source": "test",
+        "question": question,
+        "answer": "3",
+        "answer_type": "number",
+        "reward": "exact",
+    }
+    return Sample(**{**fields, **changes})
+
+
+def request(policy: Policy, question: str = "how many?", *images: Image.Image) -> Request:
+    """A laid-out prompt with its pictures."""
+    asked = sample(question, images=tuple(png(image) for image in images))
+    prompt = policy.lay_out([asked], [[image.size for image in images]])[0]
+    return Request(prompt, images)
+
+
+def row(prompt: Prompt, *branches: tuple[int, ...] | Branch) -> Row:
+    """A prompt with its branches; plain tuples are scored from their first token."""
+    full = (b if isinstance(b, Branch) else Branch(b) for b in branches)
+    return Row(prompt.tokens, prompt.positions, tuple(full))
+
+
+def hf_inputs(policy: Policy, asked: Request, completion: tuple[int, ...] = ()) -> dict[str, Any]:
+    """What transformers' own forward takes for a prompt and one completion.
+
+    Which tokens are pictures is said by ``mm_token_type_ids``; as the module itself goes by the
+    token, completions that hold a placeholder must be compared in another way.
+    """
+    tokens = asked.prompt.tokens + completion
+    ids = torch.tensor([tokens])
+    inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if asked.images:
+        encoded = policy.processor.image_processor(images=list(asked.images), return_tensors="pt")
+        inputs["pixel_values"] = encoded["pixel_values"]
+        inputs["image_grid_thw"] = encoded["image_grid_thw"]
+        inputs["mm_token_type_ids"] = (ids == policy.image_token).int()
+    return inputs
+
+
+def hf_logits(policy: Policy, asked: Request, completion: tuple[int, ...]) -> Tensor:
+    """Logits (C, V) of a completion's tokens by transformers' own forward."""
+    policy.module.model.rope_deltas = None
+    out: Tensor = policy.module(**hf_inputs(policy, asked, completion), use_cache=False).logits
+    n = len(asked.prompt.tokens)
+    return out[0, n - 1 : n - 1 + len(completion)]
