@@ -21,13 +21,13 @@ class Net(nn.Module):
     def __init__(self, seed: int = 0) -> None:
         super().__init__()
         g = generator(seed)
-        self.tower = nn.Parameter(torch.randn(3, 4, generator=g))
+        self.tower = nn.ParameterDict({"weight": nn.Parameter(torch.randn(3, 4, generator=g))})
         self.towering = nn.Parameter(torch.randn(4, 3, generator=g))
         self.bias = nn.Parameter(torch.randn(3, generator=g))
         self.norm = nn.ParameterDict({"weight": nn.Parameter(torch.randn(3, generator=g))})
 
     def forward(self, x: Tensor) -> Tensor:
-        return ((x @ self.tower).relu() @ self.towering + self.bias) * self.norm["weight"]
+        return ((x @ self.tower["weight"]).relu() @ self.towering + self.bias) * self.norm["weight"]
 
 
 def values(module: nn.Module) -> dict[str, Tensor]:
@@ -167,18 +167,18 @@ def test_frozen_parameters_never_move_and_are_not_saved() -> None:
 
 def test_a_prefix_freezes_what_is_under_it_and_nothing_that_only_begins_alike() -> None:
     net = Net()
-    LocalEngine(net, CONFIG, ("norm.",))
+    LocalEngine(net, CONFIG, ("tower.",))
     assert {n: p.requires_grad for n, p in net.named_parameters()} == {
-        "tower": True,
+        "tower.weight": False,
         "towering": True,
         "bias": True,
-        "norm.weight": False,
+        "norm.weight": True,
     }
 
 
 def test_a_later_engine_thaws_what_an_earlier_one_froze() -> None:
     net = Net()
-    LocalEngine(net, CONFIG, ("tower",))
+    LocalEngine(net, CONFIG, ("tower.",))
     LocalEngine(net, CONFIG)
     assert all(p.requires_grad for p in net.parameters())
 
