@@ -428,16 +428,17 @@ def introduction(args: argparse.Namespace, samples: int) -> str:
             "# RLVR step: M2R against TRL's GRPOTrainer",
             "",
             f"{processor_name()}; Python {platform.python_version()}, {versions}; float32.",
-            f"The tiny preset after {args.sft_steps} steps of SFT; {samples} prompts with a picture "
-            f"of 64 px, at most {MAX_TOKENS} new tokens, temperature 1, all parameters trained, one "
-            f"update a batch, the same rewards. {args.blocks} blocks of {args.steps} steps each, "
-            "in turns, after one untimed pair; lowest / median / highest.",
+            f"The tiny preset after {args.sft_steps} steps of SFT; {samples} prompts with a "
+            f"picture of 64 px, at most {MAX_TOKENS} new tokens, temperature 1, all parameters "
+            "trained, one update a batch, the same rewards. "
+            f"{args.blocks} blocks of {args.steps} steps each, in turns, after one untimed pair; "
+            "lowest / median / highest.",
             "",
             f"TRL: {peer}, attention {args.attention}, per_device_train_batch_size prompts x "
             f"{GROUP}; its clock stops while its data loader works.",
             "",
-            "M2R: the stage's own functions and deterministic kernels; groups whose rewards are all "
-            "equal stay out of the passes where beta is 0.",
+            "M2R: the stage's own functions and deterministic kernels; groups whose rewards are "
+            "all equal stay out of the passes where beta is 0.",
             "",
             HEADER,
             "|" + "---|" * (HEADER.count("|") - 1),
@@ -448,7 +449,7 @@ def introduction(args: argparse.Namespace, samples: int) -> str:
 # the model and the prompts
 
 
-def cold_start(store: Path, steps: int, threads: int) -> tuple[Path, list[Sample]]:
+def cold_start(store: Path, steps: int) -> tuple[Path, list[Sample]]:
     """Model folder and RLVR prompts: the quickstart's data and SFT jobs, smaller.
 
     They are ordinary runs: a second call finds them done in the store.
@@ -470,8 +471,6 @@ def cold_start(store: Path, steps: int, threads: int) -> tuple[Path, list[Sample
         source[kind][size] //= 5
     data["spec"]["outputs"] = {"sft": 4000, "rlvr": PROMPTS, "eval": 0}
     sft["spec"]["training"]["steps"] = steps
-    for job in (data, sft):
-        job["spec"]["resources"] = {"cpu": threads}
     stop = StopRequest()
     with tempfile.TemporaryDirectory(prefix="m2r-bench-") as folder, Progress() as shown:
         manifest = Path(folder) / "cold-start.yaml"
@@ -527,7 +526,7 @@ def main() -> None:
     args = arguments()
     import transformers
 
-    model, samples = cold_start(args.store, args.sft_steps, max(args.threads))
+    model, samples = cold_start(args.store, args.sft_steps)
     transformers.utils.logging.set_verbosity_error()
     warnings.simplefilter("ignore")
     print(introduction(args, len(samples)), flush=True)

@@ -81,31 +81,28 @@ def run(
 ) -> None:
     """Run manifests on this machine, in the order of their references; resumes what is there."""
     from m2r_train.api import load_manifests, order
+    from m2r_train.api.runspec import RunStorage
+    from m2r_train.stages.stop import StopRequest
     from m2r_train.telemetry.progress import Progress
 
     resources = order(load_manifests(file))
     _check_writable(summary)
     _check_writable(report)
-    from m2r_train.api.runspec import RunStorage
-
-    with Progress() as progress:
+    stop = StopRequest()
+    with stop.listening(), Progress() as progress:
         from m2r_train.reporting import final_table, find_runs, write_report
         from m2r_train.runner import run_all
         from m2r_train.runner import summary as summarise
-        from m2r_train.stages.context import StopRequest
 
-        default = _store_uri(os.environ.get("M2R_STORE", DEFAULT_STORE))
-        stop = StopRequest()
-        with stop.listening():
-            finished = run_all(
-                resources,
-                store=RunStorage(uri=_store_uri(store), endpoint=endpoint) if store else None,
-                default_store=default,
-                seed=seed,
-                progress=progress,
-                cache_dir=cache_dir(),
-                stop=stop,
-            )
+        finished = run_all(
+            resources,
+            store=RunStorage(uri=_store_uri(store), endpoint=endpoint) if store else None,
+            default_store=_store_uri(os.environ.get("M2R_STORE", DEFAULT_STORE)),
+            seed=seed,
+            progress=progress,
+            cache_dir=cache_dir(),
+            stop=stop,
+        )
         folders = [run.uri for run in finished]
         table = final_table(find_runs(folders, endpoint=endpoint))
         if table is not None:
@@ -128,12 +125,14 @@ def stage(
 ) -> None:
     """Run one attempt at one run: what a pod runs."""
     from m2r_train.api import RunSpec
+    from m2r_train.stages.stop import StopRequest
 
     run_spec = RunSpec.load(spec)
+    stop = StopRequest()
+    with stop.listening():
+        from m2r_train.pod import run_pod
 
-    from m2r_train.pod import run_pod
-
-    run_pod(run_spec, port=port, cache_dir=cache_dir())
+        run_pod(run_spec, port=port, cache_dir=cache_dir(), stop=stop)
 
 
 @app.command()

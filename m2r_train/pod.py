@@ -10,22 +10,24 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from m2r_train.api.errors import M2RError
+from m2r_train.api.errors import M2RError, naming
 from m2r_train.api.runspec import RunSpec
-from m2r_train.stages.context import StopRequest
 from m2r_train.stages.entry import run_stage
+from m2r_train.stages.stop import StopRequest
 from m2r_train.telemetry.metrics import MetricSet
 from m2r_train.telemetry.progress import Progress
 from m2r_train.telemetry.server import StatusServer
 from m2r_train.telemetry.termination import Termination, write_termination
 
 
-def run_pod(run_spec: RunSpec, *, port: int, cache_dir: Path) -> Mapping[str, Any]:
+def run_pod(
+    run_spec: RunSpec, *, port: int, cache_dir: Path, stop: StopRequest
+) -> Mapping[str, Any]:
     """Run the attempt; whatever happens, leave a termination message before the error goes on."""
     metrics = MetricSet()
-    stop = StopRequest()
-    with StatusServer(metrics, port=port) as server, stop.listening(), Progress() as progress:
-        try:
+    server = StatusServer(metrics, port=port)
+    try:
+        with server, Progress() as progress, naming(f"{run_spec.kind}/{run_spec.metadata.name}"):
             outcome = run_stage(
                 run_spec,
                 progress=progress,
@@ -34,14 +36,14 @@ def run_pod(run_spec: RunSpec, *, port: int, cache_dir: Path) -> Mapping[str, An
                 server=server,
                 metrics=metrics,
             )
-        except M2RError as error:
-            _leave(server, error.exit_code, type(error).__name__, str(error))
-            raise
-        except BaseException as error:
-            _leave(server, 1, type(error).__name__, str(error))
-            raise
-        _leave(server, 0, "Done", "", outcome)
-        return outcome
+    except M2RError as error:
+        _leave(server, error.exit_code, type(error).__name__, str(error))
+        raise
+    except BaseException as error:
+        _leave(server, 1, type(error).__name__, str(error))
+        raise
+    _leave(server, 0, "Done", "", outcome)
+    return outcome
 
 
 def _leave(

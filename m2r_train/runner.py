@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from m2r_train.api.errors import naming
 from m2r_train.api.manifests import Resource
 from m2r_train.api.refs import DatasetRef, ModelRef
 from m2r_train.api.runspec import (
@@ -23,8 +24,9 @@ from m2r_train.api.runspec import (
     local_uid,
     resolved,
 )
-from m2r_train.stages.context import StopRequest
 from m2r_train.stages.entry import run_stage
+from m2r_train.stages.stop import StopRequest
+from m2r_train.stages.support import refuse_unsupported
 from m2r_train.store import fetch_uri
 from m2r_train.telemetry.progress import Progress
 
@@ -64,17 +66,21 @@ def run_all(
     stop: StopRequest,
 ) -> list[Finished]:
     """Run resources, which are in the order of their references; the finished ones in order."""
+    for resource in resources:  # before the first has run for hours
+        with naming(resource.where):
+            refuse_unsupported(resource.spec)
     finished: Results = {}
     for resource in resources:
-        run_spec = resolve(
-            resource,
-            finished,
-            store=store,
-            default_store=default_store,
-            seed=seed,
-            cache_dir=cache_dir,
-        )
-        outcome = run_stage(run_spec, progress=progress, cache_dir=cache_dir, stop=stop)
+        with naming(resource.where):
+            run_spec = resolve(
+                resource,
+                finished,
+                store=store,
+                default_store=default_store,
+                seed=seed,
+                cache_dir=cache_dir,
+            )
+            outcome = run_stage(run_spec, progress=progress, cache_dir=cache_dir, stop=stop)
         finished[resource.namespace, resource.kind, resource.name] = Finished(
             run_spec=run_spec, outcome=outcome
         )
@@ -100,7 +106,8 @@ def resolve(
     storage = store or _storage(resource, default_store)
     inputs: dict[str, RunInput] = {}
     for path, ref in input_refs(spec):
-        given = _input(ref, finished, resource.namespace, storage, cache_dir)
+        with naming(f"spec.{path}"):
+            given = _input(ref, finished, resource.namespace, storage, cache_dir)
         if given is not None:
             inputs[path] = given
     uid = local_uid(resource.kind, spec, {path: i.digest for path, i in inputs.items()})

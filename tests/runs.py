@@ -176,6 +176,13 @@ class Done:
         return [line for line in self.err.splitlines() if line.startswith("m2r: ")]
 
 
+_LIMITED = """
+import os, resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]),) * 2)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
+
+
 @dataclass
 class M2R:
     """Starts ``m2r`` processes that share a cache and nothing of this user's own settings."""
@@ -183,13 +190,28 @@ class M2R:
     home: Path
     env: Mapping[str, str] = field(default_factory=dict)
 
-    def start(self, *arguments: str | Path, **env: str) -> Process:
-        """Starts ``python -m m2r_train ARGUMENTS``."""
-        return Process([sys.executable, "-m", "m2r_train", *map(str, arguments)], self._env(env))
+    def start(
+        self,
+        *arguments: str | int | Path,
+        cwd: Path | None = None,
+        largest_file: int | None = None,
+        **env: str,
+    ) -> Process:
+        """Starts ``python -m m2r_train ARGUMENTS``; ``largest_file`` bytes are all it may write."""
+        command = [sys.executable, "-m", "m2r_train", *map(str, arguments)]
+        if largest_file is not None:
+            command = [sys.executable, "-c", _LIMITED, str(largest_file), *command]
+        return Process(command, self._env(env), cwd)
 
-    def __call__(self, *arguments: str | Path, **env: str) -> Done:
+    def __call__(
+        self,
+        *arguments: str | int | Path,
+        cwd: Path | None = None,
+        largest_file: int | None = None,
+        **env: str,
+    ) -> Done:
         """Runs ``python -m m2r_train ARGUMENTS`` to its end."""
-        return self.start(*arguments, **env).wait()
+        return self.start(*arguments, cwd=cwd, largest_file=largest_file, **env).wait()
 
     def _env(self, more: Mapping[str, str]) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("M2R_", "AWS_"))}
@@ -207,12 +229,21 @@ class M2R:
 class Process:
     """A running command: its stderr is read while it runs, so that a test can wait for a line."""
 
-    def __init__(self, command: Sequence[str], env: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str], cwd: Path | None = None
+    ) -> None:
         self._begun = time.monotonic()
         self._lines: list[str] = []
         self._changed = threading.Condition()
         self._popen = subprocess.Popen(
-            command, env=dict(env), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            env=dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,  # a group of its own, as a terminal gives it
         )
         self._out: list[str] = []
         self._readers = [
@@ -269,6 +300,26 @@ class Process:
         if self.running:
             self._popen.send_signal(number)
 
+    def catches(self, number: signal.Signals) -> bool:
+        """Whether the process has a handler for the signal by now."""
+        try:
+            status = Path(f"/proc/{self._popen.pid}/status").read_text()
+        except FileNotFoundError:
+            return False
+        mask = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.M)
+        return mask is not None and bool(int(mask[1], 16) >> (number - 1) & 1)
+
+    def ctrl_c(self) -> None:
+        """SIGINT to the process and its children, as a terminal sends it."""
+        if self.running:
+            os.killpg(self._popen.pid, signal.SIGINT)
+
+    @property
+    def children(self) -> list[int]:
+        """Processes of its group that are alive, itself left out."""
+        own = self._popen.pid
+        return [pid for pid in _processes_of(own) if pid != own]
+
     def wait(self, seconds: float = PATIENCE_SECONDS) -> Done:
         """Waits for the end."""
         try:
@@ -281,6 +332,19 @@ class Process:
             reader.join(10)
         took = time.monotonic() - self._begun
         return Done(code, "".join(self._out), "".join(self._lines), took)
+
+
+def _processes_of(group: int) -> list[int]:
+    """Processes of a group, those that have ended but were not waited for left out."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+        except (FileNotFoundError, ProcessLookupError):  # ended while we looked
+            continue
+        if int(its_group) == group and state != "Z":
+            found.append(int(stat.parent.name))
+    return found
 
 
 @dataclass(frozen=True)
@@ -301,17 +365,30 @@ class Golden:
         """The digest of each resource's result, by name."""
         return {r["name"]: r["digest"] for r in self.summary["resources"]}
 
+    def seconds(self, name: str) -> float:
+        """How long a stage took from its first line to its last, as its last line says."""
+        took = re.search(rf"/{name}  done in (\d+)s", self.done.err)
+        assert took is not None, self.done.err
+        return float(took[1])
+
     def folder(self, name: str) -> Path:
         """The run's folder, on this machine (``file://`` stores only)."""
         output = self.resource(name)["output"]
         return Path(output.removeprefix("file://")).parent
 
 
-def run(m2r: M2R, files: Path, uri: str, *more: str, endpoint: str | None = None) -> Golden:
+def run(
+    m2r: M2R,
+    files: Path,
+    uri: str,
+    *more: str,
+    endpoint: str | None = None,
+    cwd: Path | None = None,
+) -> Golden:
     """``m2r run`` to a good end, with its summary."""
-    summary = files.parent / f"summary-{time.monotonic_ns()}.json"
+    summary = m2r.home / f"summary-{time.monotonic_ns()}.json"
     options = [*more, *(("--endpoint", endpoint) if endpoint else ())]
-    done = m2r("run", "-f", files, "--store", uri, "--summary", summary, *options)
+    done = m2r("run", "-f", files, "--store", uri, "--summary", summary, *options, cwd=cwd)
     assert done.code == 0, done.err
     return Golden(uri, json.loads(summary.read_text()), done, endpoint)
 

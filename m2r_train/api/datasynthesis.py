@@ -41,10 +41,10 @@ SimulatorTask = Literal[
 FigureTask = Literal["Arithmetic", "BarChart", "ShapeCount"]
 
 ALL_SPLITS: Final[tuple[Split, ...]] = ("sft", "rlvr", "eval")
-ImageSize = Annotated[int, Field(ge=28, le=4096)]
+ImageSize = Annotated[int, Field(ge=32, le=4096)]
 Temperature = Annotated[float, Field(ge=0, le=10)]
 CompletionTokens = Annotated[int, Field(ge=1, le=131072)]
-ObjectCount = Annotated[int, Field(ge=1, le=64)]
+ObjectCount = Annotated[int, Field(ge=1, le=6)]  # more hide each other (sim.options)
 
 
 class Simulator(Model):
@@ -65,7 +65,7 @@ class Simulator(Model):
         default=1, description="Questions asked about each room."
     )
     min_objects: ObjectCount = Field(default=2, description="Fewest objects in a room.")
-    max_objects: ObjectCount = Field(default=8, description="Most objects in a room.")
+    max_objects: ObjectCount = Field(default=6, description="Most objects in a room.")
     rules = (
         unique_items("tasks", "tasks"),
         Rule(

@@ -13,6 +13,9 @@ keeps its traceback. A message is one line that names the file or resource, the 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 
 class M2RError(Exception):
     """Base class: ``str(error)`` is one line for people, ``exit_code`` the process's status."""
@@ -48,3 +51,13 @@ class ConfigError(M2RError):
     """Store, model or device cannot be used as configured (exit 78)."""
 
     exit_code = 78
+
+
+@contextmanager
+def naming(where: str) -> Iterator[None]:
+    """A user's mistake inside the block is told with ``where`` in front of it."""
+    try:
+        yield
+    except (SpecError, DataError, ConfigError) as error:
+        error.args = (f"{where}: {error}", *error.args[1:])
+        raise

@@ -10,7 +10,7 @@ from statistics import fmean
 
 from m2r_train.core.records import RewardKind
 
-EDNM_SPREAD = 0.01  # numeric rewards closer together than this give a group no signal
+EDNM_SPREAD = 0.01 + 1e-9  # numeric rewards this close give a group no signal; 1.00 and 0.99 are
 
 
 def difficulty_of(accuracies: Sequence[float]) -> tuple[float, float]:

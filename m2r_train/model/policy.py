@@ -83,7 +83,7 @@ class Policy:
         return cls(module.eval(), processor)
 
     def copy(self) -> Policy:
-        """The policy as it is now, frozen: what happens to this one's parameters leaves it alone."""
+        """The policy as it is now, frozen; later changes of this one do not reach it."""
         return Policy(copy.deepcopy(self.module).requires_grad_(False), self.processor)
 
     def save(self, folder: Path) -> None:

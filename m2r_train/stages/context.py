@@ -10,14 +10,12 @@ from __future__ import annotations
 import base64
 import io
 import math
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import FrameType
 from typing import Any
 
 import torch
@@ -35,6 +33,7 @@ from m2r_train.data.user import read_user_dataset
 from m2r_train.model.policy import Policy
 from m2r_train.model.tiny import tiny_model
 from m2r_train.sim import VOCABULARY
+from m2r_train.stages.stop import StopRequest
 from m2r_train.store import Run, fetch_uri, publish_folder
 from m2r_train.telemetry.history import History, Scalar, from_lines, to_lines
 from m2r_train.telemetry.metrics import MetricSet, closed
@@ -47,36 +46,6 @@ _TIMINGS = "timings.jsonl"
 _TRACES = "traces.jsonl"
 _THUMBNAIL = 256  # pixels, the longer side of a picture in a trace
 _NAMED_BAD_RECORDS = 3
-
-
-class StopRequest:
-    """Set by SIGTERM or Ctrl-C; loops look at it between two steps.
-
-    A second Ctrl-C ends the process at once: what was committed is safe anyway.
-    """
-
-    def __init__(self) -> None:
-        self.reason: str | None = None
-
-    def __bool__(self) -> bool:
-        return self.reason is not None
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Handle the two signals inside the block; the former handlers come back after it."""
-        former = {s: signal.getsignal(s) for s in (signal.SIGTERM, signal.SIGINT)}
-        for number in former:
-            signal.signal(number, self._on_signal)
-        try:
-            yield
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
-
-    def _on_signal(self, number: int, _frame: FrameType | None) -> None:
-        if self.reason is not None and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.reason = signal.Signals(number).name
 
 
 @dataclass(kw_only=True)
@@ -158,8 +127,12 @@ class Context:
 
     # life of a run
 
-    def restore(self, load_state: Callable[[Mapping[str, Tensor]], None]) -> int:
-        """Load the newest good checkpoint, if there is one; returns the step to begin with."""
+    def restore(self, load_state: Callable[[Mapping[str, Tensor]], None], *, keep: int) -> int:
+        """Load the newest good checkpoint, if there is one; returns the step to begin with.
+
+        What earlier attempts left half-saved goes now: attempts that die in their first save would
+        otherwise fill the store.
+        """
         started = time.monotonic()
         checkpoint = self.run.latest()
         if checkpoint is None:
@@ -168,8 +141,11 @@ class Context:
         self.history = History.from_bytes(checkpoint.files[_HISTORY], _HISTORY)
         self.timings = History.from_bytes(checkpoint.files[_TIMINGS], _TIMINGS)
         self.traces = from_lines(checkpoint.files[_TRACES], _TRACES)
+        self.run.prune(keep)
         self.metrics.observe("m2r_checkpoint_seconds", time.monotonic() - started, phase="restore")
         self.progress.note(f"resumed from step {checkpoint.step} ({checkpoint.uri})")
+        if self.server is not None:
+            self.server.update(step=checkpoint.step)
         return checkpoint.step
 
     def finish_step(
@@ -235,14 +211,18 @@ class Context:
         if self._tokens and (seconds := sum(self._phases.values())) > 0:
             figures["tokens_per_second"] = round(self._tokens / seconds)
         self._tokens = 0
-        self.progress.update(done, **figures)
-        self.metrics.set("m2r_steps_planned", total)
-        self.metrics.set("m2r_step", done)
-        self.metrics.set("m2r_last_step_timestamp_seconds", time.time())
+        self.show_step(done, total, **figures)
         task = record.get("task")
         known = self._labels.get("task", {})
         label = {"task": known[task]} if isinstance(task, str) and task in known else {}
         self.metrics.record_step({k: v for k, v in record.items() if k != "task"} | label)
+
+    def show_step(self, done: int, total: int, **figures: Scalar) -> None:
+        """Tell terminal, ``/metrics`` and ``/status`` that ``done`` of ``total`` are done."""
+        self.progress.update(done, **figures)
+        self.metrics.set("m2r_steps_planned", total)
+        self.metrics.set("m2r_step", done)
+        self.metrics.set("m2r_last_step_timestamp_seconds", time.time())
         if self.server is not None:
             self.server.update(
                 phase="Running", step=done, total_steps=total, metrics=status_metrics(figures)
@@ -275,7 +255,7 @@ class Context:
         """Publish a result folder under the run; its digest. Fenced like a commit."""
         self.probe("before-publish")
         self.run.verify_fence()
-        return publish_folder(self.run.store, prefix, files)
+        return publish_folder(self.run.store, prefix, files, probe=self.probe)
 
     def publish_model(self, policy: Policy) -> dict[str, Any]:
         """Publish ``model/`` (a Hugging Face folder) and the run's records beside it."""

@@ -8,9 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from m2r_train.api.errors import Preempted
 from m2r_train.api.runspec import RunSpec
 from m2r_train.stages import evaluate, rlvr, sft, synthesize
-from m2r_train.stages.context import Context, StopRequest, use_threads
+from m2r_train.stages.context import Context, use_threads
+from m2r_train.stages.stop import StopRequest
+from m2r_train.stages.support import refuse_unsupported
 from m2r_train.store import Run, open_store
 from m2r_train.telemetry.metrics import MetricSet
 from m2r_train.telemetry.progress import Progress
@@ -40,6 +43,10 @@ def run_stage(
     A finished run is recognised by its HEAD and costs one read. Raises ``Preempted`` when a stop
     was asked for and the state is safe, and the other errors of ``api.errors``.
     """
+    name = f"{run_spec.kind}/{run_spec.metadata.name}"
+    refuse_unsupported(run_spec.parsed_spec)
+    if stop:
+        raise Preempted(f"{name}: stopped by {stop.reason} before it began; run it again")
     use_threads(run_spec.parsed_spec.resources.cpu_threads)
     storage = run_spec.storage
     metrics = metrics or MetricSet()
@@ -68,9 +75,12 @@ def run_stage(
     store.put("spec.json", run_spec.to_json().encode())  # for people and reports; not read back
     done = run.result()
     if done is not None:
+        run.journal_clear(done["steps"])  # a kill may have come between the end and this
+        progress.note(f"{name}: done before, nothing to do")
         return done
     outcome = STAGES[run_spec.kind](context)
     run.finish(outcome)
+    run.journal_clear(outcome["steps"])
     return outcome
 
 

@@ -14,7 +14,6 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 from typing import Any, cast
 
-from m2r_train.api.errors import ConfigError
 from m2r_train.api.evaljob import EvalSpec
 from m2r_train.core.answers import extract_answer, format_valid
 from m2r_train.core.records import Sample
@@ -54,13 +53,12 @@ def run(ctx: Context) -> dict[str, Any]:
                 ctx.probe("before-journal")
                 ctx.run.journal_put(key, kept)
             rows[benchmark] += [json.loads(line) for line in kept.splitlines()]
-            ctx.progress.update(chunk + 1, score=_overall(rows[benchmark], "sampled"))
+            ctx.show_step(chunk + 1, len(work), score=_overall(rows[benchmark], "sampled"))
             ctx.leave_if_asked(chunk + 1)
         scores = {benchmark: score_rows(own) for benchmark, own in rows.items()}
         results = {"benchmarks": scores, "questions": sum(map(len, rows.values()))}
         digest = ctx.publish("eval", _files(results, rows))
     _show(ctx, scores)
-    ctx.run.journal_clear(len(work))
     return {
         "step": len(work),
         "steps": len(work),
@@ -130,13 +128,7 @@ def _show(ctx: Context, scores: Mapping[str, Mapping[str, Score]]) -> None:
 
 
 def _questions(ctx: Context, spec: EvalSpec, number: int) -> list[Sample]:
-    benchmark = spec.benchmarks[number]
-    if benchmark.name != "synthetic":
-        raise ConfigError(
-            f"spec.benchmarks[{number}].name: {benchmark.name} has no scorer in this version; "
-            "only synthetic can be evaluated"
-        )
-    return ctx.samples(f"benchmarks[{number}].data", benchmark.data, "eval")
+    return ctx.samples(f"benchmarks[{number}].data", spec.benchmarks[number].data, "eval")
 
 
 def _answer(

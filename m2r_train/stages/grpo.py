@@ -84,7 +84,7 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class UpdateStats:
-    """Means over the step's completion tokens, and the update's loss and gradient norm."""
+    """The last pass's loss and gradient norm, and means over the tokens that it went over."""
 
     loss: float
     grad_norm: float

@@ -5,6 +5,10 @@ This module is what worker processes import, so it stays free of torch.
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -27,6 +31,22 @@ class Shard:
     source: int
     start: int
     stop: int
+
+
+def begin_worker() -> None:
+    """Set a worker process up: Ctrl-C is its parent's business, and it ends when its parent ends.
+
+    Without this a killed parent leaves workers behind that wait for work for ever.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def shards_of(sources: Iterable[Source], count: int) -> list[Shard]:

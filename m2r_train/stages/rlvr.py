@@ -50,7 +50,7 @@ def run(ctx: Context) -> dict[str, Any]:
     )
     reference = reference_of(policy) if opt.kl.start or opt.kl.end else None
     objective = Objective.of(spec)
-    start = ctx.restore(engine.load_state_dict)
+    start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
     desk = Desk(
         ctx,
         rollout_engine(sampling.engine, policy),

@@ -47,7 +47,7 @@ def run(ctx: Context) -> dict[str, Any]:
         frozen=("model.visual.",) if training.freeze_vision else (),
     )
     total = len(batches)
-    start = ctx.restore(engine.load_state_dict)
+    start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
     warmup = round(training.warmup_ratio * total)
     name = ctx.run_spec.metadata.name
     with ctx.progress.stage("SFTJob", name, total, start_step=start):

@@ -12,11 +12,11 @@ import multiprocessing
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, cast
 
 from m2r_train.api.datasynthesis import DataSynthesisSpec, Difficulty
-from m2r_train.api.errors import ConfigError
 from m2r_train.core.difficulty import difficulty_of, drop_reason
 from m2r_train.core.records import Sample
 from m2r_train.core.rewards import RewardConfig, score
@@ -26,7 +26,7 @@ from m2r_train.data.splits import deduplicate, route
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import lay_out, request
-from m2r_train.stages.making import Shard, chain_fault, make_shard, shards_of
+from m2r_train.stages.making import Shard, begin_worker, chain_fault, make_shard, shards_of
 from m2r_train.stages.rollouts import rollout_engine
 
 _FILE_SAMPLES = 4096
@@ -37,7 +37,6 @@ _HEADER = b"\n"  # between a journal entry's counts (JSON) and its Parquet bytes
 def run(ctx: Context) -> dict[str, Any]:
     """Make the dataset of ``spec``; publishes ``dataset/<split>/*.parquet`` and its manifest."""
     spec = cast("DataSynthesisSpec", ctx.run_spec.parsed_spec)
-    _refuse_model_teachers(spec)
     shards = shards_of(spec.sources, spec.shards)
     chunks = -(-spec.outputs.rlvr // _CHUNK) if spec.difficulty else 0
     total = len(shards) + chunks
@@ -48,7 +47,7 @@ def run(ctx: Context) -> dict[str, Any]:
             made, parquet = _split_entry(entry)
             counts[spec.sources[shard.source].name].update(made)
             samples += read_shard(parquet)
-            ctx.progress.update(done, kept=len(samples))
+            ctx.show_step(done, total, kept=len(samples))
             ctx.leave_if_asked(done)
         samples += _given(ctx, spec, counts)
         unique = deduplicate(samples)
@@ -57,12 +56,11 @@ def run(ctx: Context) -> dict[str, Any]:
             {"duplicate": len(unique.duplicates), "conflicting": len(unique.conflicting)}
         )
         if spec.difficulty is not None:
-            scored = _measure(ctx, spec.difficulty, splits["rlvr"], len(shards))
+            scored = _measure(ctx, spec.difficulty, splits["rlvr"], len(shards), total)
             splits["rlvr"], easy_or_hard = _keep_and_order(spec.difficulty, scored, ctx.seed)
             dropped.update(easy_or_hard)
         manifest = _manifest(ctx, counts, splits, dropped)
         digest = ctx.publish("dataset", _files(splits, manifest))
-        ctx.run.journal_clear(total)
     kept = {split: len(own) for split, own in splits.items()}
     _count(ctx, counts, dropped, kept)
     return {
@@ -93,18 +91,6 @@ def _count(
         ctx.metrics.inc("m2r_synthesis_samples_total", n, stage="route", outcome=outcome)
 
 
-def _refuse_model_teachers(spec: DataSynthesisSpec) -> None:
-    for field, given in (
-        ("generator.model", spec.generator.model),
-        ("quality.judge", spec.quality.judge),
-    ):
-        if given is not None:
-            raise ConfigError(
-                f"spec.{field}: model teachers and judges are not in this version; leave the field "
-                "out to use the template teacher"
-            )
-
-
 def _made(
     ctx: Context, spec: DataSynthesisSpec, shards: Sequence[Shard]
 ) -> Iterator[tuple[Shard, bytes]]:
@@ -120,8 +106,12 @@ def _made(
         for k, shard in enumerate(shards):
             entry = kept[k]
             if entry is None:
-                with ctx.phase("generate"):
-                    parquet, made = pending.pop(k).result()
+                try:
+                    with ctx.phase("generate"):
+                        parquet, made = pending.pop(k).result()
+                except BrokenProcessPool:
+                    ctx.leave_if_asked(k)  # whoever stopped us has stopped the workers too
+                    raise
                 entry = json.dumps(made, sort_keys=True).encode() + _HEADER + parquet
                 ctx.probe("before-journal")
                 ctx.run.journal_put(f"s{k}/shard", entry)
@@ -135,7 +125,7 @@ def _pool(workers: int, *, needed: bool) -> Iterator[Any]:
         yield None
         return
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker)
     try:
         yield pool
     finally:
@@ -179,7 +169,7 @@ def _route(
 
 
 def _measure(
-    ctx: Context, difficulty: Difficulty, samples: Sequence[Sample], first: int
+    ctx: Context, difficulty: Difficulty, samples: Sequence[Sample], first: int, total: int
 ) -> list[tuple[Sample, list[float]]]:
     """Accuracies of every sample's rollouts by the difficulty model, chunk by chunk."""
     policy = ctx.policy("difficulty.model", difficulty.model)
@@ -217,7 +207,7 @@ def _measure(
             ctx.probe("before-journal")
             ctx.run.journal_put(f"s{number}/difficulty", kept)
         out += list(zip(chunk, json.loads(kept), strict=True))
-        ctx.progress.update(number + 1, measured=len(out))
+        ctx.show_step(number + 1, total, measured=len(out))
         ctx.leave_if_asked(number + 1)
     return out
 

@@ -222,10 +222,11 @@ class Run:
         return self._journal.get(key)
 
     def journal_clear(self, before_step: int) -> None:
-        """Deletes entries of steps before ``before_step``, at most up to the last commit."""
+        """Deletes entries of steps before ``before_step``; only committed ones until the end."""
         with self._turn:
             self.verify_fence()
-            self._journal.clear(min(before_step, self._head.step))
+            committed = before_step if self._head.done else self._head.step
+            self._journal.clear(min(before_step, committed))
 
     def _write(
         self, step: int, files: Mapping[str, bytes], meta: Mapping[str, Any]

@@ -14,7 +14,7 @@ import hashlib
 import json
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,12 +27,19 @@ from m2r_train.store.opening import open_store
 _CHUNK = 1 << 20
 
 
-def publish_folder(store: ObjectStore, prefix: str, source: Path | Mapping[str, bytes]) -> str:
+def publish_folder(
+    store: ObjectStore,
+    prefix: str,
+    source: Path | Mapping[str, bytes],
+    *,
+    probe: Callable[[str], None] = lambda _name: None,
+) -> str:
     """Makes ``prefix`` a verified copy of the files of ``source``; returns the digest.
 
     Until the manifest is there, readers refuse the folder. Files of an earlier publication that
     are not in this one are deleted, others are left alone. Publishing the same again is harmless.
     Not fenced: call :meth:`Run.verify_fence` right before. A mixture of two writers never verifies.
+    ``probe`` is called with a name at every point where a kill is worth a test.
     """
     files = _source_files(source)
     if not files:
@@ -46,6 +53,7 @@ def publish_folder(store: ObjectStore, prefix: str, source: Path | Mapping[str, 
     if previous is not None and previous["digest"] != digest:
         target.delete(MANIFEST)
     for name, file in files.items():
+        probe("before-upload")
         if isinstance(file, Path):
             target.upload(name, file)
         else:
@@ -53,6 +61,7 @@ def publish_folder(store: ObjectStore, prefix: str, source: Path | Mapping[str, 
     for name in previous["files"] if previous else ():
         if name not in files:
             target.delete(name)
+    probe("before-result-manifest")
     manifest = {"version": 1, "digest": digest, "files": described}
     target.put(MANIFEST, (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode())
     return digest

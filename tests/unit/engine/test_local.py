@@ -7,9 +7,9 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor, nn
+from unit.model.tinies import generator, small_policy
 
 from m2r_train.engine.local import AdamWConfig, LocalEngine
-from unit.model.tinies import generator, small_policy
 
 CONFIG = AdamWConfig(beta1=0.9, beta2=0.95, weight_decay=0.1, gradient_clip=1.0)
 VISION = ("model.visual.",)
@@ -27,7 +27,8 @@ class Net(nn.Module):
         self.norm = nn.ParameterDict({"weight": nn.Parameter(torch.randn(3, generator=g))})
 
     def forward(self, x: Tensor) -> Tensor:
-        return ((x @ self.tower["weight"]).relu() @ self.towering + self.bias) * self.norm["weight"]
+        hidden: Tensor = (x @ self.tower["weight"]).relu()
+        return (hidden @ self.towering + self.bias) * self.norm["weight"].view(-1)
 
 
 def values(module: nn.Module) -> dict[str, Tensor]:

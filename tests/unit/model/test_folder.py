@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 import torch
 from transformers import AutoModelForImageTextToText, AutoProcessor
+from unit.model.tinies import hf_inputs, picture, request, sample, small_policy
 
 from m2r_train.api.errors import ConfigError
 from m2r_train.model.policy import Policy, check_folder
-from unit.model.tinies import hf_inputs, picture, request, sample, small_policy
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +76,11 @@ def edit_config(folder: Path, **changes: object) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
-def put(name: str, text: str) -> Callable[[Path], None]:
+def put(name: str, content: str | bytes) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         path = folder / name
         path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
 
     return change
 
@@ -88,7 +88,7 @@ def put(name: str, text: str) -> Callable[[Path], None]:
 REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {
     "no config": (lambda f: (f / "config.json").unlink(), "no config.json"),
     "broken JSON": (put("config.json", '{"model_type": "qwen2_5_vl"'), "config.json is not JSON"),
-    "not text": (lambda f: (f / "config.json").write_bytes(b"\xff\xfe{"), "is not JSON"),
+    "not text": (put("config.json", b"\xff\xfe{"), "is not JSON"),
     "a list": (put("config.json", '["qwen2_5_vl"]'), "model_type is None"),
     "another model": (lambda f: edit_config(f, model_type="llama"), "model_type is 'llama'"),
     "auto_map": (

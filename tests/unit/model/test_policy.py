@@ -7,11 +7,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-
-from m2r_train.core.losses import token_logprobs
-from m2r_train.core.packing import Branch, Row, pack_rows
-from m2r_train.model.policy import Policy, Request, rope_positions
-from m2r_train.model.tiny import SPECIAL_TOKENS
 from unit.model.tinies import (
     generator,
     hf_inputs,
@@ -22,6 +17,11 @@ from unit.model.tinies import (
     sample,
     small_policy,
 )
+
+from m2r_train.core.losses import token_logprobs
+from m2r_train.core.packing import Branch, Row, pack_rows
+from m2r_train.model.policy import Policy, Request, rope_positions
+from m2r_train.model.tiny import SPECIAL_TOKENS
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["merge1", "merge2"])
@@ -102,9 +102,7 @@ def test_a_question_after_a_shared_picture_is_as_good_as_a_prompt_of_its_own(
 
 def logits_of(policy: Policy, rows: list[Row], asked: list[Request], pad: int = 0) -> Tensor:
     with torch.no_grad():
-        return policy.logits(
-            pack_rows(rows, pad), policy.see([i for a in asked for i in a.images])
-        )
+        return policy.logits(pack_rows(rows, pad), policy.see([i for a in asked for i in a.images]))
 
 
 def test_padding_does_not_matter(policy: Policy) -> None:

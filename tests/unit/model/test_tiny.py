@@ -6,11 +6,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from unit.model.tinies import WORDS, small_policy
 
 from m2r_train.model.policy import Policy
 from m2r_train.model.tiny import SPECIAL_TOKENS, tiny_model
 from m2r_train.sim import TASKS, VOCABULARY, generate
-from unit.model.tinies import WORDS, small_policy
 
 
 @pytest.fixture(scope="module")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 from PIL import Image
+from unit.model.tinies import picture, small_policy
 
 from m2r_train.model.policy import Policy
 from m2r_train.model.vision import grid_of, patchify, visual_tokens
-from unit.model.tinies import picture, small_policy
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["merge1", "merge2"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -36,13 +37,7 @@ SMALL = TinyShape(
 
 def small_policy(seed: int = 0, merge: int = 1) -> Policy:
     """A policy of some 40 thousand parameters."""
-    shape = TinyShape(
-        **{
-            name: merge if name == "merge" else getattr(SMALL, name)
-            for name in TinyShape.__dataclass_fields__
-        }
-    )
-    return Policy(*tiny_model(WORDS, seed, shape))
+    return Policy(*tiny_model(WORDS, seed, replace(SMALL, merge=merge)))
 
 
 def generator(seed: int = 0) -> torch.Generator:

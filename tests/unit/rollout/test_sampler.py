@@ -6,13 +6,13 @@ import math
 
 import pytest
 import torch
+from unit.model.tinies import hf_inputs, hf_logits, picture, request, row, small_policy
 
 from m2r_train.core.losses import token_logprobs
 from m2r_train.core.packing import pack_rows
 from m2r_train.model.policy import Policy, Request
 from m2r_train.rollout.base import Completion, SamplingParams
 from m2r_train.rollout.sampler import InProcessSampler
-from unit.model.tinies import hf_inputs, hf_logits, picture, request, row, small_policy
 
 
 def policy_that_stops(merge: int = 1, seed: int = 0, every: int = 12) -> Policy:

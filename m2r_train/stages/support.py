@@ -1,0 +1,59 @@
+"""What the API describes and this version cannot do yet, said before anything has run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from m2r_train.api.common import JobSpec
+from m2r_train.api.datasynthesis import DataSynthesisSpec
+from m2r_train.api.errors import ConfigError
+from m2r_train.api.evaljob import EvalSpec
+from m2r_train.api.rlvr import RLVRSpec
+
+SCORED = ("synthetic",)  # benchmarks that have a scorer
+
+
+def refuse_unsupported(spec: JobSpec) -> None:
+    """Raises ``ConfigError`` for the first field that asks for what is not there."""
+    for path, problem in _unsupported(spec):
+        raise ConfigError(f"spec.{path}: {problem}")
+
+
+def _unsupported(spec: JobSpec) -> Iterator[tuple[str, str]]:
+    if isinstance(spec, DataSynthesisSpec):
+        yield from _teachers(spec)
+        for i, source in enumerate(spec.sources):
+            if source.simulator is not None and source.simulator.video:
+                yield (
+                    f"sources[{i}].simulator.video",
+                    "walks are not in this version; leave it out for single pictures",
+                )
+    elif isinstance(spec, RLVRSpec):
+        yield from _engine("rollout.engine", spec.rollout.engine)
+    elif isinstance(spec, EvalSpec):
+        yield from _engine("generation.engine", spec.generation.engine)
+        for i, benchmark in enumerate(spec.benchmarks):
+            if benchmark.name not in SCORED:
+                yield (
+                    f"benchmarks[{i}].name",
+                    f"{benchmark.name} has no scorer in this version; "
+                    f"only {', '.join(SCORED)} can be evaluated",
+                )
+
+
+def _teachers(spec: DataSynthesisSpec) -> Iterator[tuple[str, str]]:
+    for path, given in (
+        ("generator.model", spec.generator.model),
+        ("quality.judge", spec.quality.judge),
+    ):
+        if given is not None:
+            yield (
+                path,
+                "model teachers and judges are not in this version; leave the field out to use "
+                "the template teacher",
+            )
+
+
+def _engine(path: str, name: str) -> Iterator[tuple[str, str]]:
+    if name != "inprocess":
+        yield path, f"{name} is not available in this version; set engine: inprocess"

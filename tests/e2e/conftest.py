@@ -1,0 +1,24 @@
+"""One undisturbed run of the small manifests for each test process, and ``m2r`` to run more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from integration.conftest import s3  # noqa: F401 - a fixture
+from runs import M2R, Golden, manifests, run, write
+
+
+@pytest.fixture
+def m2r(tmp_path: Path) -> M2R:
+    """``m2r`` processes with a cache and a termination log of their own."""
+    return M2R(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def golden(tmp_path_factory: pytest.TempPathFactory) -> Golden:
+    """All small manifests, run to the end without a disturbance. Tests only read it."""
+    folder = tmp_path_factory.mktemp("golden")
+    files = write(manifests(), folder / "manifests")
+    report = ("--report", str(folder / "report.html"))
+    return run(M2R(folder), files, (folder / "store").as_uri(), *report)
