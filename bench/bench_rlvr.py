@@ -460,7 +460,7 @@ def cold_start(store: Path, steps: int) -> tuple[Path, list[Sample]]:
     from m2r_train.api.runspec import RunStorage
     from m2r_train.data.user import read_user_dataset
     from m2r_train.runner import run_all
-    from m2r_train.stages.context import StopRequest
+    from m2r_train.stages.stop import StopRequest
     from m2r_train.telemetry.progress import Progress
 
     data, sft = (
@@ -533,7 +533,10 @@ def main() -> None:
     results = []
     for threads, prompts, beta in product(args.threads, args.prompts, args.beta):
         setting = Setting(threads=threads, prompts=prompts, beta=beta)
-        figures = compare(*interleave(setting, model, samples, args))
+        try:
+            figures = compare(*interleave(setting, model, samples, args))
+        except ValueError as error:
+            sys.exit(f"bench_rlvr: {error}")
         print(row(setting, figures), flush=True)
         results.append({"threads": threads, "prompts": prompts, "beta": beta, **figures})
     lowest = min(r["ratio_of_medians"] for r in results)

@@ -126,15 +126,16 @@ def sft_batches(
     return batches if steps is None else batches[:steps]
 
 
-def micro_batches(lengths: Sequence[int], budget: int) -> list[range]:
-    """Consecutive runs of rows whose padded size (rows x longest) stays within ``budget`` cells."""
-    runs: list[range] = []
-    start, longest = 0, 0
-    for i, n in enumerate(lengths):
-        longest = max(longest, n)
-        if i > start and (i + 1 - start) * longest > budget:
-            runs.append(range(start, i))
-            start, longest = i, n
-    if lengths:
-        runs.append(range(start, len(lengths)))
+def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
+    """Indexes of rows in runs whose padded size (rows x longest) stays within ``budget`` cells.
+
+    Rows of like length go together (by length, then by index): padding is computed like tokens.
+    A row longer than the budget makes a run of its own.
+    """
+    runs: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
+        # in ascending order the newest row is the longest
+        if not runs or (len(runs[-1]) + 1) * lengths[index] > budget:
+            runs.append([])
+        runs[-1].append(index)
     return runs

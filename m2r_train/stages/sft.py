@@ -21,6 +21,8 @@ from m2r_train.model.policy import Policy
 from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import Lesson, lessons, micro_batches, sft_batches
 
+_CELLS = 2048  # padded cells of a micro-batch: what stays in a core's cache; no gradient changes
+
 
 def run(ctx: Context) -> dict[str, Any]:
     """Train ``spec.model`` on ``spec.dataset``; publishes ``model/``."""
@@ -54,7 +56,7 @@ def run(ctx: Context) -> dict[str, Any]:
         for step in range(start, total):
             batch = [course[i] for i in batches[step]]
             with ctx.phase("train"):
-                loss, tokens = _accumulate(policy, batch, training.tokens_per_batch)
+                loss, tokens = _accumulate(policy, batch)
                 lr = learning_rate(
                     step,
                     total,
@@ -78,11 +80,11 @@ def run(ctx: Context) -> dict[str, Any]:
     return {"step": total, "steps": total, **outcome}
 
 
-def _accumulate(policy: Policy, batch: Sequence[Lesson], budget: int) -> tuple[float, int]:
+def _accumulate(policy: Policy, batch: Sequence[Lesson]) -> tuple[float, int]:
     """Gradient of the batch's mean loss per scored token, in micro-batches; (loss, tokens)."""
     tokens = sum(len(b.tokens) - b.scored_from for lesson in batch for b in lesson.row.branches)
     total = 0.0
-    for part in micro_batches([lesson.row.length for lesson in batch], 2 * budget):
+    for part in micro_batches([lesson.row.length for lesson in batch], _CELLS):
         chosen = [batch[i] for i in part]
         packed = pack_rows([lesson.row for lesson in chosen], policy.pad_token)
         seen = policy.see([decode(data) for lesson in chosen for data in lesson.images])

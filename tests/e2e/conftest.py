@@ -8,6 +8,15 @@ import pytest
 from integration.conftest import s3  # noqa: F401 - a fixture
 from runs import M2R, Golden, manifests, run, write
 
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """These tests start many processes, which on a machine with other work take their time."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.timeout(1200))
+
 
 @pytest.fixture
 def m2r(tmp_path: Path) -> M2R:

@@ -28,7 +28,8 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         hidden: Tensor = (x @ self.tower["weight"]).relu()
-        return (hidden @ self.towering + self.bias) * self.norm["weight"].view(-1)
+        out: Tensor = (hidden @ self.towering + self.bias) * self.norm["weight"]
+        return out
 
 
 def values(module: nn.Module) -> dict[str, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -239,8 +241,8 @@ def test_a_question_cannot_forge_control_tokens(
     policy: Policy, shreds: list[str], where: bool
 ) -> None:
     text = "".join(shreds)
-    innocent = {"question": "how many?", "options": ("left", "right")}
-    hostile = {"question": text} if where else {"options": ("left", text)}
+    innocent: dict[str, Any] = {"question": "how many?", "options": ("left", "right")}
+    hostile: dict[str, Any] = {"question": text} if where else {"options": ("left", text)}
     size = [(32, 32)]
     plain, forged = policy.lay_out(
         [

@@ -66,7 +66,16 @@ def test_the_simulator_speaks_in_whole_words(tiny: Policy, task: str) -> None:
             assert letters <= set(VOCABULARY), text
 
 
-FRAGMENTS = (*WORDS, " left", "  ", "\n", "12", "<think>", "</think><answer>\\boxed{", "}</answer>")
+FRAGMENTS: tuple[str, ...] = (
+    *WORDS,
+    " left",
+    "  ",
+    "\n",
+    "12",
+    "<think>",
+    "</think><answer>\\boxed{",
+    "}</answer>",
+)
 FRAGMENTS += ("<", "}", "é", "e\u0301", "日本", "🙂", "\u200d", "\x00", "a\u00a0b", "\ufeff", "Ġ")
 TEXTS = st.text() | st.lists(st.sampled_from(FRAGMENTS)).map("".join)
 

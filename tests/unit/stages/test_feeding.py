@@ -97,11 +97,13 @@ def test_no_items_are_an_error_and_not_an_endless_loop() -> None:
 
 
 @given(lengths=st.lists(st.integers(1, 50), max_size=40), budget=BUDGETS)
-def test_micro_batches_cover_the_rows_in_order_within_the_budget(
+def test_micro_batches_cover_the_rows_by_length_within_the_budget(
     lengths: list[int], budget: int
 ) -> None:
     runs = micro_batches(lengths, budget)
-    assert [i for run in runs for i in run] == list(range(len(lengths)))
+    order = [i for run in runs for i in run]
+    assert sorted(order) == list(range(len(lengths)))
+    assert [lengths[i] for i in order] == sorted(lengths)
     for run in runs:
         assert len(run) * max(lengths[i] for i in run) <= budget or len(run) == 1
     for run, following in pairwise(runs):
