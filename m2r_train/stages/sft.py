@@ -21,7 +21,7 @@ from m2r_train.model.policy import Policy
 from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import Lesson, lessons, micro_batches, sft_batches
 
-_CELLS = 2048  # padded cells of a micro-batch: what stays in a core's cache; no gradient changes
+_CELLS = 4096  # padded cells of a micro-batch: bounds memory, changes no gradient
 
 
 def run(ctx: Context) -> dict[str, Any]:
