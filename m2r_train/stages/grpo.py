@@ -25,7 +25,7 @@ from m2r_train.model.policy import Policy, Request
 from m2r_train.rollout.base import Completion
 from m2r_train.stages.feeding import micro_batches
 
-_CELLS = 2048  # padded cells of a micro-batch: what stays in a core's cache; no gradient changes
+_CELLS = 4096  # padded cells of a micro-batch: about a core's cache; no gradient changes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
