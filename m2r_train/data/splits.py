@@ -89,7 +89,7 @@ def route(
         result = _deal(sorted(scenes, key=len, reverse=True), outputs, eligible)
     for split, given in _shortage(result, outputs).items():
         raise DataError(
-            f"outputs.{split}: {outputs[split]} samples asked for, {given} can be given (of "
+            f"spec.outputs.{split}: {outputs[split]} samples asked for, {given} can be given (of "
             f"{len(samples)} in {len(scenes)} scenes, which splits never share, for "
             f"{sum(outputs.values())} asked in all); add data or ask for fewer"
         )

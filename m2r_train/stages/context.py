@@ -23,7 +23,7 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from m2r_train.api.errors import ConfigError, DataError, Preempted
+from m2r_train.api.errors import ConfigError, DataError, Preempted, naming
 from m2r_train.api.refs import DatasetRef, ModelRef
 from m2r_train.api.runspec import RunSpec
 from m2r_train.core.records import Sample
@@ -88,7 +88,10 @@ class Context:
         """The model that ``spec.<path>`` points at."""
         if ref.preset is not None:
             return Policy(*tiny_model(VOCABULARY, derive_seed(self.seed, "tiny")))
-        return Policy.load(self._fetch(path))
+        with naming(f"spec.{path}"):
+            folder = self._fetch(path)
+        with naming(f"spec.{path}"):
+            return Policy.load(folder)
 
     def samples(
         self, path: str, ref: DatasetRef, split: str, source: str | None = None
@@ -97,13 +100,16 @@ class Context:
 
         ``source`` is what new samples are marked with (default: the field's path).
         """
-        loaded = read_user_dataset(
-            self._fetch(path),
-            split=ref.split or (split if ref.from_ is not None else None),
-            columns={str(name): column for name, column in ref.columns.items()},
-            max_bad_ratio=ref.max_bad_ratio,
-            source=source or path,
-        )
+        with naming(f"spec.{path}"):
+            folder = self._fetch(path)
+        with naming(f"spec.{path}"):
+            loaded = read_user_dataset(
+                folder,
+                split=ref.split or (split if ref.from_ is not None else None),
+                columns={str(name): column for name, column in ref.columns.items()},
+                max_bad_ratio=ref.max_bad_ratio,
+                source=source or path,
+            )
         for bad in loaded.bad[:_NAMED_BAD_RECORDS]:
             self.progress.note(f"left out: {bad}")
         if len(loaded.bad) > _NAMED_BAD_RECORDS:
@@ -120,7 +126,7 @@ class Context:
         )
         if given.digest is not None and digest != given.digest:
             raise DataError(
-                f"spec.{path}: {given.uri} has changed since the run was made "
+                f"{given.uri} has changed since the run was made "
                 f"(digest {digest[:12]}, expected {given.digest[:12]}); start a new run"
             )
         return folder

@@ -50,9 +50,11 @@ def run_stage(
     use_threads(run_spec.parsed_spec.resources.cpu_threads)
     storage = run_spec.storage
     metrics = metrics or MetricSet()
+    context: Context | None = None
 
     def count_store_error(operation: str, error: str) -> None:
-        context.metrics.inc("m2r_store_errors_total", operation=operation, error=error)
+        shown = metrics if context is None else context.metrics  # the claim comes before it
+        shown.inc("m2r_store_errors_total", operation=operation, error=error)
 
     store = open_store(
         storage.uri,

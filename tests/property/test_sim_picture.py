@@ -102,7 +102,7 @@ def test_the_id_and_depth_maps_agree_with_a_brute_force_z_buffer(seed, kind):
     view = render(scene)
     ids, depth = marched(scene)
     differ = ids != view.ids
-    assert not (differ & ~edges(view.ids)).any()
+    assert not (differ & ~edges(view.ids) & ~edges(ids)).any()
     assert differ.mean() < 0.03
     both = ~differ & (ids != BACKGROUND)
     step_behind = depth[both] - view.depth[both]

@@ -98,7 +98,7 @@ def derive(sample: Sample) -> str | float:  # noqa: PLR0911 - one rule a task
     values = numbers(facts)
     match sample.task:
         case "ObjectCount":
-            return str(facts.count(" at "))
+            return str(len(re.findall(r"\bat ", facts)))
         case "RelationHorizontal":
             return "left" if values[0] < values[1] else "right"
         case "RelationVertical":

@@ -67,8 +67,10 @@ class Bad:
 
 
 def _bad(entry: dict[str, Any]) -> Bad:
-    ((path, value),) = entry.get("set", {entry.get("remove"): GONE}).items()
-    return Bad(changed(small(entry["kind"]), path, value), entry["line"])
+    manifest = small(entry["kind"])
+    for path, value in entry.get("set", {entry.get("remove"): GONE}).items():
+        manifest = changed(manifest, path, value)
+    return Bad(manifest, entry["line"])
 
 
 BAD: Final = [
