@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from m2r_train import __version__
-from m2r_train.api.errors import ConfigError, M2RError, SpecError
+from m2r_train.api.errors import ConfigError, M2RError, SpecError, naming
 
 app = typer.Typer(
     name="m2r",
@@ -41,7 +41,8 @@ def main() -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        app(standalone_mode=False)
+        if app(standalone_mode=False) == _INTERRUPTED:  # typer turns Ctrl-C into this exit
+            raise KeyboardInterrupt
     except M2RError as error:
         for line in getattr(error, "lines", None) or [str(error)]:
             _complain(line)
@@ -83,9 +84,13 @@ def run(
     from m2r_train.api import load_manifests, order
     from m2r_train.api.runspec import RunStorage
     from m2r_train.stages.stop import StopRequest
+    from m2r_train.stages.support import refuse_unsupported
     from m2r_train.telemetry.progress import Progress
 
     resources = order(load_manifests(file))
+    for resource in resources:  # before the first has run for hours
+        with naming(resource.where):
+            refuse_unsupported(resource.spec)
     _check_writable(summary)
     _check_writable(report)
     stop = StopRequest()

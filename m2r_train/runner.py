@@ -26,7 +26,6 @@ from m2r_train.api.runspec import (
 )
 from m2r_train.stages.entry import run_stage
 from m2r_train.stages.stop import StopRequest
-from m2r_train.stages.support import refuse_unsupported
 from m2r_train.store import fetch_uri
 from m2r_train.telemetry.progress import Progress
 
@@ -66,9 +65,6 @@ def run_all(
     stop: StopRequest,
 ) -> list[Finished]:
     """Run resources, which are in the order of their references; the finished ones in order."""
-    for resource in resources:  # before the first has run for hours
-        with naming(resource.where):
-            refuse_unsupported(resource.spec)
     finished: Results = {}
     for resource in resources:
         with naming(resource.where):

@@ -89,9 +89,7 @@ class Context:
         if ref.preset is not None:
             return Policy(*tiny_model(VOCABULARY, derive_seed(self.seed, "tiny")))
         with naming(f"spec.{path}"):
-            folder = self._fetch(path)
-        with naming(f"spec.{path}"):
-            return Policy.load(folder)
+            return Policy.load(self._fetch(path))
 
     def samples(
         self, path: str, ref: DatasetRef, split: str, source: str | None = None
@@ -101,10 +99,8 @@ class Context:
         ``source`` is what new samples are marked with (default: the field's path).
         """
         with naming(f"spec.{path}"):
-            folder = self._fetch(path)
-        with naming(f"spec.{path}"):
             loaded = read_user_dataset(
-                folder,
+                self._fetch(path),
                 split=ref.split or (split if ref.from_ is not None else None),
                 columns={str(name): column for name, column in ref.columns.items()},
                 max_bad_ratio=ref.max_bad_ratio,

@@ -40,6 +40,7 @@ S3_OPERATIONS = {
     "ListObjectsV2": "list", "DeleteObject": "delete", "DeleteObjects": "delete",
     "CreateMultipartUpload": "put", "UploadPart": "put", "CompleteMultipartUpload": "put",
     "AbortMultipartUpload": "put",
+    "put_if": "put", "upload": "put", "download": "get", "exists": "head",  # as our stores call it
 }  # fmt: skip
 
 _STEP_SECONDS = (0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0)

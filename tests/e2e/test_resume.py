@@ -34,7 +34,6 @@ from m2r_train.store import read_head
 from m2r_train.store.local import LocalStore
 
 TRAINING = ("sft", "rlvr")
-WORKED = ("data", "sft", "curriculum", "rlvr", "eval-rlvr")
 
 
 @dataclass
@@ -163,8 +162,15 @@ WORK_POINTS: Mapping[str, tuple[str, ...]] = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("points", TRAINING_POINTS.values(), ids=TRAINING_POINTS)
-@stages(*TRAINING)
+@pytest.mark.parametrize(
+    ("trial", "points"),
+    [
+        *(("rlvr", points) for points in TRAINING_POINTS.values()),
+        *(("sft", TRAINING_POINTS[when]) for when in ("commits", "ends")),
+    ],
+    ids=[*(f"rlvr-{when}" for when in TRAINING_POINTS), "sft-commits", "sft-ends"],
+    indirect=["trial"],
+)
 def test_training_killed_five_times_at_named_points_ends_the_same(
     trial: Trial, points: tuple[str, ...]
 ) -> None:
@@ -254,10 +260,10 @@ def test_a_torn_journal_entry_is_drawn_again(trial: Trial) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-@stages(*WORKED)
-def test_a_stage_killed_at_random_instants_ends_the_same(trial: Trial, seed: int) -> None:
-    random = Random(derive_seed(seed, "kills", trial.name))
+@stages("data", "sft", "rlvr", "eval-rlvr")
+def test_a_stage_killed_at_random_instants_ends_the_same(trial: Trial) -> None:
+    """``bench/bench_resume.py`` does this many more times."""
+    random = Random(derive_seed(0, "kills", trial.name))
     seconds = max(0.5, trial.golden.seconds(trial.name))
     for _ in range(5):
         process = trial.start()
@@ -346,7 +352,7 @@ def test_ctrl_c_in_a_terminal_stops_the_run_and_its_workers_and_the_same_command
 
 def test_a_second_ctrl_c_ends_at_once(m2r: M2R, tmp_path: Path) -> None:
     long = change(manifests("data", "sft"), "sft", "training.tokensPerBatch", 100_000)
-    long = change(long, "data", "outputs.sft", 90)
+    long = change(long, "data", "outputs.sft", 60)
     process = m2r.start("run", "-f", write(long, tmp_path / "m"), "--store", tmp_path / "store")
     assert process.until("/sft  started")
     process.ctrl_c()
