@@ -319,7 +319,8 @@ def test_what_cannot_be_run_is_told_in_one_line(
         assert part in line, line
     assert "Traceback" not in done.err
     assert not (tmp_path / "summary.json").exists()
-    new = {name for name in files_under(store) if name not in before}
+    # the journal may hold finished parts, for the next try; of a result there is nothing
+    new = {name for name in files_under(store) if name not in before and "/journal/" not in name}
     assert {Path(name).name for name in new} <= {"HEAD", "spec.json"}
 
 
