@@ -136,7 +136,8 @@ def test_the_error_names_the_split_that_is_short_and_both_figures():
     with pytest.raises(DataError) as caught:
         route(samples, {"sft": 4}, seed=0)
     assert str(caught.value) == (
-        "spec.outputs.sft: 4 samples asked for, 3 can be given (of 3 in 3 scenes, which splits never "
+        "spec.outputs.sft: 4 samples asked for, 3 can be given (of 3 in 3 scenes, which splits "
+        "never "
         "share, for 4 asked in all); add data or ask for fewer"
     )
 
