@@ -6,6 +6,7 @@ model learns just enough that some rewards differ, so that no gradient of RLVR i
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -189,6 +190,7 @@ class M2R:
 
     home: Path
     env: Mapping[str, str] = field(default_factory=dict)
+    started: list[Process] = field(default_factory=list)
 
     def start(
         self,
@@ -201,7 +203,14 @@ class M2R:
         command = [sys.executable, "-m", "m2r_train", *map(str, arguments)]
         if largest_file is not None:
             command = [sys.executable, "-c", _LIMITED, str(largest_file), *command]
-        return Process(command, self._env(env), cwd)
+        process = Process(command, self._env(env), cwd)
+        self.started.append(process)
+        return process
+
+    def kill_all(self) -> None:
+        """Kills what still runs, stopped processes too: after a test that has failed."""
+        for process in self.started:
+            process.kill()
 
     def __call__(
         self,
@@ -320,14 +329,23 @@ class Process:
         own = self._popen.pid
         return [pid for pid in _processes_of(own) if pid != own]
 
+    def kill(self) -> None:
+        """Kills the process and its children, unless they have ended."""
+        for pid in _processes_of(self._popen.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        self._popen.wait()
+
     def wait(self, seconds: float = PATIENCE_SECONDS) -> Done:
         """Waits for the end."""
         try:
             code = self._popen.wait(seconds)
-        except subprocess.TimeoutExpired:
-            self._popen.kill()
-            self._popen.wait()
-            raise TimeoutError(f"still running; stderr:\n{''.join(self._lines)}") from None
+        except BaseException as error:  # whatever interrupts the test: leave nothing behind
+            self.kill()
+            if isinstance(error, subprocess.TimeoutExpired):
+                shown = "".join(self._lines)
+                raise TimeoutError(f"still running; stderr:\n{shown}") from None
+            raise
         for reader in self._readers:
             reader.join(10)
         took = time.monotonic() - self._begun

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,9 +20,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def m2r(tmp_path: Path) -> M2R:
+def m2r(tmp_path: Path) -> Iterator[M2R]:
     """``m2r`` processes with a cache and a termination log of their own."""
-    return M2R(tmp_path)
+    processes = M2R(tmp_path)
+    yield processes
+    processes.kill_all()
 
 
 @pytest.fixture(scope="session")

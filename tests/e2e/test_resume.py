@@ -256,6 +256,17 @@ def test_a_torn_journal_entry_is_drawn_again(trial: Trial) -> None:
     trial.check()
 
 
+@stages("rlvr")
+def test_what_a_kill_left_half_saved_goes_when_the_next_attempt_begins(trial: Trial) -> None:
+    """Not only after its next save: attempts that die before it would fill the store."""
+    trial.killed_at("before-manifest:2")
+    folders = trial.folder / "checkpoints"
+    assert {path.name for path in folders.iterdir()} == {"e1-s2", "e1-s4"}
+    trial.killed_at("before-save:1")
+    assert {path.name for path in folders.iterdir()} == {"e1-s2"}
+    trial.finish()
+
+
 # kills at random instants
 
 
