@@ -37,27 +37,41 @@ quickstart: setup  ## synthesis, SFT, RLVR and evaluation on this machine, with 
 	  --summary $(STORE)/summary.json --report quickstart-report.html
 
 ##@ Check
-.PHONY: test test-fast check verify
+.PHONY: test test-fast test-cluster check verify
 test:  ## set up from nothing, then checks and all tests; fails if a class of tests did not run
 	@MAKE="$(MAKE)" $(PYTHON) tools/run_tests.py
 
 test-fast: setup-dev  ## the tests that take seconds
 	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n 2 -m "not slow and not gpu and not cluster"
 
+test-cluster: setup-dev  ## the tests on a real Kubernetes node (root), or on that of KUBECONFIG
+	@$(VENV)/python -m pytest tests/cluster -m cluster
+
 check: setup-dev  ## lint, format, types, import contracts
 	@$(call all_of,"ruff check ." "ruff format --check ." "mypy" "lint-imports")
 
-verify: setup-dev  ## locks, CRDs and generated docs are what their sources say
-	@$(call all_of,"python tools/lock.py check" "m2r crds --check")
+verify: setup-dev  ## locks, CRDs, chart and generated docs are what their sources say
+	@$(call all_of,"python tools/lock.py check" "m2r crds --check" "python tools/chart.py check")
+
+##@ Cluster
+.PHONY: cluster-up cluster-down
+cluster-up:  ## a real one-node Kubernetes on this machine (root); PROMETHEUS=1 adds Prometheus
+	@$(PYTHON) tools/cluster up $(if $(PROMETHEUS),--prometheus)
+
+cluster-down:  ## remove that node and every trace of it
+	@$(PYTHON) tools/cluster down
 
 ##@ Change
-.PHONY: fmt crds lock clean
+.PHONY: fmt crds chart lock clean
 fmt: setup-dev  ## format, and fix what lint can fix
 	@$(VENV)/ruff format .
 	@$(VENV)/ruff check --fix .
 
 crds: setup-dev  ## write crds/ and docs/reference/ from m2r_train/api
 	@$(VENV)/m2r crds
+
+chart: crds  ## write the generated parts of charts/m2r: CRDs, values schema, README
+	@$(VENV)/python tools/chart.py write
 
 lock:  ## resolve requirements/*.lock again; UPGRADE=1 takes newer versions
 	@$(PYTHON) tools/lock.py write $(if $(UPGRADE),--upgrade)

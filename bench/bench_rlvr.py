@@ -149,7 +149,7 @@ class Ours:
         """``steps`` steps with the stage's threads and deterministic kernels."""
         import torch
 
-        from m2r_train.stages.context import use_threads
+        from m2r_train.stages.models import use_threads
 
         use_threads(self._setting.threads)
         block = Block()

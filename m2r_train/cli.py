@@ -12,6 +12,7 @@ import typer
 
 from m2r_train import __version__
 from m2r_train.api.errors import ConfigError, M2RError, SpecError, naming
+from m2r_train.stages.stop import StopRequest
 
 app = typer.Typer(
     name="m2r",
@@ -35,13 +36,18 @@ DEFAULT_STORE = "m2r-store"
 _INTERRUPTED = 130  # as a shell reports SIGINT: nothing had begun that could be saved
 
 
-def main() -> None:
-    """Entry point: a user's mistake is one line and the documented exit code, no traceback."""
+def main(stop: StopRequest | None = None) -> None:
+    """The command line: a user's mistake is one line and the documented exit code, no traceback.
+
+    ``stop`` is where signals are taken already.
+    """
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        if app(standalone_mode=False) == _INTERRUPTED:  # typer turns Ctrl-C into this exit
+        if (
+            app(standalone_mode=False, obj=stop) == _INTERRUPTED
+        ):  # typer turns Ctrl-C into this exit
             raise KeyboardInterrupt
     except M2RError as error:
         for line in getattr(error, "lines", None) or [str(error)]:
@@ -83,7 +89,6 @@ def run(
     """Run manifests on this machine, in the order of their references; resumes what is there."""
     from m2r_train.api import load_manifests, order
     from m2r_train.api.runspec import RunStorage
-    from m2r_train.stages.stop import StopRequest
     from m2r_train.stages.support import refuse_unsupported
     from m2r_train.telemetry.progress import Progress
 
@@ -121,6 +126,7 @@ def run(
 
 @app.command()
 def stage(
+    context: typer.Context,
     spec: Annotated[
         Path, typer.Option("--spec", help="Run spec (JSON), as the operator mounts it.")
     ],
@@ -129,15 +135,24 @@ def stage(
     ] = 9400,
 ) -> None:
     """Run one attempt at one run: what a pod runs."""
-    from m2r_train.api import RunSpec
-    from m2r_train.stages.stop import StopRequest
-
-    run_spec = RunSpec.load(spec)
-    stop = StopRequest()
+    stop: StopRequest = context.obj or StopRequest()
     with stop.listening():
         from m2r_train.pod import run_pod
 
-        run_pod(run_spec, port=port, cache_dir=cache_dir(), stop=stop)
+        run_pod(spec, port=port, cache_dir=cache_dir(), stop=stop)
+
+
+@app.command()
+def purge(
+    spec: Annotated[Path, typer.Option("--spec", help="Run spec (JSON) of the run.")],
+) -> None:
+    """Delete everything that one run has in its store; run it again if it was interrupted."""
+    from m2r_train.purging import purge_run
+    from m2r_train.stages.stop import StopRequest
+
+    stop = StopRequest()
+    with stop.listening():
+        typer.echo(purge_run(spec, stopped=lambda: bool(stop)))
 
 
 @app.command()

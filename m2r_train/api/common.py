@@ -60,6 +60,9 @@ class Storage(Model):
     secret_ref: SecretRef | None = Field(
         default=None, description="Secret with the S3 credentials; left out: the pod's identity."
     )
+    reclaim_policy: Literal["Retain", "Delete"] = Field(
+        default="Retain", description="What becomes of the run's folder when the resource goes."
+    )
     rules = (no_secret("uri"), no_secret("endpoint"))
 
 

@@ -106,8 +106,8 @@ class RunSpec(Model):
     @property
     def run_prefix(self) -> str:
         """The run's folder under ``storage.uri``: ``<namespace>/<kind>/<name>-<uid8>``."""
-        name = f"{self.metadata.name}-{self.metadata.uid[:UID_PREFIX]}"
-        return f"{self.metadata.namespace}/{self.kind.lower()}/{name}"
+        meta = self.metadata
+        return run_prefix(meta.namespace, self.kind, meta.name, meta.uid)
 
     @property
     def parsed_spec(self) -> JobSpec:
@@ -115,6 +115,11 @@ class RunSpec(Model):
         return KINDS[self.kind].spec.model_validate_json(
             json.dumps(self.spec), strict=True, by_alias=True, by_name=False
         )
+
+
+def run_prefix(namespace: str, kind: str, name: str, uid: str) -> str:
+    """A run's folder below its storage (design section 5)."""
+    return f"{namespace}/{kind.lower()}/{name}-{uid[:UID_PREFIX]}"
 
 
 def resolved(spec: JobSpec) -> dict[str, Any]:

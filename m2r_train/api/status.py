@@ -25,6 +25,7 @@ ConditionType = Literal[
     "Degraded",
     "Complete",
     "Failed",
+    "GatesPassed",
 ]
 Generation = Annotated[int, Field(ge=0)]
 
@@ -62,6 +63,7 @@ class Progress(StatusModel):
     total_steps: Count | None = Field(default=None, description="Steps planned.")
     percent: Annotated[int, Field(ge=0, le=100)] = Field(default=0, description="Share done.")
     eta_seconds: Count | None = Field(default=None, description="Time still needed.")
+    time: datetime | None = Field(default=None, description="When the last step was seen done.")
 
 
 class Metrics(StatusModel):
@@ -92,6 +94,9 @@ class Failure(StatusModel):
     """Evidence of the last failure; it outlives the pod."""
 
     class_: ShortText = Field(description="Crash, Preempted, Stalled, BadSpec and so on.")
+    attempt: Count | None = Field(default=None, description="Attempt that failed.")
+    step: Count | None = Field(default=None, description="Last step it was seen to finish.")
+    time: datetime | None = Field(default=None, description="When it failed.")
     exit_code: int | None = Field(default=None, ge=0, le=255, description="Exit code of the pod.")
     pod: ShortText | None = Field(default=None, description="Pod that failed.")
     node: ShortText | None = Field(default=None, description="Node it ran on.")
@@ -122,6 +127,21 @@ class StatusOutputs(StatusModel):
         description="Headline scores.",
     )
     digest: ShortText | None = Field(default=None, description="Digest of the result's files.")
+
+
+class ChildJob(StatusModel):
+    """The Job that runs the current attempt."""
+
+    name: ShortText = Field(description="Name of the Job.")
+    uid: ShortText = Field(description="Identity of the Job.")
+
+
+class ResolvedInput(StatusModel):
+    """A model or dataset as the first attempt found it; later attempts read the same."""
+
+    field: ShortText = Field(description="Field path in the spec.")
+    uri: LongText = Field(description="Where it lies.")
+    digest: ShortText | None = Field(default=None, description="Digest of its files.")
 
 
 class JobStatus(StatusModel):
@@ -155,4 +175,11 @@ class JobStatus(StatusModel):
         default=None, description="Where the current attempt began."
     )
     failure: Failure | None = Field(default=None, description="The last failure.")
+    job: ChildJob | None = Field(default=None, description="Job of the current attempt.")
+    inputs: tuple[ResolvedInput, ...] = Field(
+        default=(),
+        max_length=128,
+        json_schema_extra=list_map("field"),
+        description="What the run reads, fixed when it first starts.",
+    )
     outputs: StatusOutputs | None = Field(default=None, description="What the run has made.")

@@ -10,7 +10,7 @@ the left, C completion tokens, H heads, K key-value heads, E head size, D hidden
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,13 +41,20 @@ class InProcessSampler:
 
     A copy, all of it: else an optimiser step would change some of the weights before
     ``update_weights`` takes over the others. ``compact_below`` bounds the share of running rows at
-    which finished ones leave the batch; no result depends on it.
+    which finished ones leave the batch; no result depends on it. ``look`` is called before each
+    token of a completion; what it raises ends the drawing.
     """
 
-    def __init__(self, policy: Policy, compact_below: float = _COMPACT_BELOW) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        compact_below: float = _COMPACT_BELOW,
+        look: Callable[[], None] = lambda: None,
+    ) -> None:
         self._source = policy.module
         self._policy = policy.copy()
         self._compact_below = compact_below
+        self._look = look
         text = policy.module.config.text_config
         self._heads: int = text.num_attention_heads
         self._kv_heads: int = text.num_key_value_heads
@@ -103,6 +110,7 @@ class InProcessSampler:
         width = valid.shape[1] - params.max_tokens
         done = torch.zeros(len(rows), dtype=torch.bool)
         for t in range(params.max_tokens):
+            self._look()
             chosen, logp = _draw(F.linear(state, self._head), uniforms[rows, t], params.temperature)
             live = ~done
             alive_rows = rows[live]

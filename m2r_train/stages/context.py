@@ -2,13 +2,11 @@
 
 A stage asks ``restore`` where to begin (resuming is the ordinary start), tells ``finish_step``
 that a step is done (which saves when it is time, or when somebody asked to stop) and returns its
-outcome. Nothing of a stage's order or maths is in here.
+outcome. Nothing of a stage's order or maths is in here, and torch only where there is a model.
 """
 
 from __future__ import annotations
 
-import base64
-import io
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,35 +14,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import torch
-from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from m2r_train.api.errors import ConfigError, DataError, Preempted, naming
 from m2r_train.api.refs import DatasetRef, ModelRef
 from m2r_train.api.runspec import RunSpec
 from m2r_train.core.records import Sample
-from m2r_train.core.rng import derive_seed
-from m2r_train.data.images import decode
 from m2r_train.data.user import read_user_dataset
-from m2r_train.model.policy import Policy
-from m2r_train.model.tiny import tiny_model
-from m2r_train.sim import VOCABULARY
-from m2r_train.stages.stop import StopRequest
-from m2r_train.store import Run, fetch_uri, publish_folder
+from m2r_train.stages.sharing import ALONE, Place
+from m2r_train.stages.stop import StopNow, StopRequest
+from m2r_train.store import Checkpoint, Helper, Run, fetch_uri, publish_folder
 from m2r_train.telemetry.history import History, Scalar, from_lines, to_lines
 from m2r_train.telemetry.metrics import MetricSet, closed
 from m2r_train.telemetry.progress import Progress
 from m2r_train.telemetry.server import StatusServer
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from m2r_train.model.policy import Policy
+
 _STATE = "state.safetensors"
 _HISTORY = "history.jsonl"
 _TIMINGS = "timings.jsonl"
 _TRACES = "traces.jsonl"
-_THUMBNAIL = 256  # pixels, the longer side of a picture in a trace
 _NAMED_BAD_RECORDS = 3
 
 
@@ -53,12 +46,14 @@ class Context:
     """One attempt at one run, as its stage sees it."""
 
     run_spec: RunSpec
-    run: Run
+    run: Run | Helper
     progress: Progress
     metrics: MetricSet
     cache_dir: Path
     stop: StopRequest = field(default_factory=StopRequest)
     server: StatusServer | None = None
+    place: Place = ALONE
+    done: int | None = None  # steps done, once one is done or was found done
     history: History = field(default_factory=History)
     timings: History = field(default_factory=History)
     traces: list[dict[str, Any]] = field(default_factory=list)
@@ -71,6 +66,17 @@ class Context:
     def seed(self) -> int:
         """The run's seed."""
         return self.run_spec.seed
+
+    @property
+    def owned(self) -> Run:
+        """The run, for its owner: who helps commits, publishes and prunes nothing."""
+        assert isinstance(self.run, Run)
+        return self.run
+
+    def tell(self, **what: Any) -> None:
+        """Change what ``GET /status`` says, where it is served."""
+        if self.server is not None:
+            self.server.update(**what)
 
     def close_labels(self, **values: Sequence[str]) -> None:
         """Close the metric labels that only the run knows, e.g. its tasks.
@@ -85,11 +91,14 @@ class Context:
     # inputs
 
     def policy(self, path: str, ref: ModelRef) -> Policy:
-        """The model that ``spec.<path>`` points at."""
+        """The model that ``spec.<path>`` points at, ready to compute."""
+        from m2r_train.stages import models  # noqa: PLC0415 - torch
+
+        models.use_threads(self.run_spec.parsed_spec.resources.cpu_threads)
         if ref.preset is not None:
-            return Policy(*tiny_model(VOCABULARY, derive_seed(self.seed, "tiny")))
+            return models.preset(self.seed)
         with naming(f"spec.{path}"):
-            return Policy.load(self._fetch(path))
+            return models.load(self._fetch(path))
 
     def samples(
         self, path: str, ref: DatasetRef, split: str, source: str | None = None
@@ -136,19 +145,58 @@ class Context:
         otherwise fill the store.
         """
         started = time.monotonic()
-        checkpoint = self.run.latest()
-        if checkpoint is None:
-            return 0
-        load_state(load_tensors(checkpoint.files[_STATE]))
+        run = self.owned
+        checkpoint = run.latest()
+        if checkpoint is not None:
+            self._load(checkpoint, load_state)
+            run.prune(keep)
+            seconds = time.monotonic() - started
+            self.metrics.observe("m2r_checkpoint_seconds", seconds, phase="restore")
+            self.progress.note(f"resumed from step {checkpoint.step} ({checkpoint.uri})")
+            self.tell(last_checkpoint={"uri": checkpoint.uri, "step": checkpoint.step})
+        step = 0 if checkpoint is None else checkpoint.step
+        begun = (
+            run.journal_newest()
+        )  # when a step's work came into the journal, all before were done
+        self.tell(step=step)
+        self._resumed(step, lost=None if begun is None else max(0, begun - step))
+        self.done = step or None
+        return step
+
+    def restore_parts(self) -> None:
+        """Tell how many parts of the work are in the journal; none of those is lost."""
+        if not self.place.helps:
+            self._resumed(len(self.run.journal_keys()), lost=0)
+
+    def _resumed(self, step: int, lost: int | None) -> None:
+        """Tell where this attempt begins, unless it is the run's first.
+
+        ``lost``: steps after ``step`` that an earlier attempt is known to have done, None where
+        nothing is known of them.
+        """
+        if self.owned.epoch > 1:
+            self.tell(resumed_from={"step": step, "lostSteps": lost})
+
+    def _load(
+        self, checkpoint: Checkpoint, load_state: Callable[[Mapping[str, Tensor]], None]
+    ) -> None:
+        from safetensors.torch import load  # noqa: PLC0415 - torch
+
+        load_state(load(checkpoint.files[_STATE]))
         self.history = History.from_bytes(checkpoint.files[_HISTORY], _HISTORY)
         self.timings = History.from_bytes(checkpoint.files[_TIMINGS], _TIMINGS)
         self.traces = from_lines(checkpoint.files[_TRACES], _TRACES)
-        self.run.prune(keep)
-        self.metrics.observe("m2r_checkpoint_seconds", time.monotonic() - started, phase="restore")
-        self.progress.note(f"resumed from step {checkpoint.step} ({checkpoint.uri})")
-        if self.server is not None:
-            self.server.update(step=checkpoint.step)
-        return checkpoint.step
+
+    @contextmanager
+    def running(self, total: int, start: int = 0) -> Iterator[None]:
+        """The stage's loop over ``total`` steps: shown on the terminal, told by ``/status``."""
+        kind, name = self.run_spec.kind, self.run_spec.metadata.name
+        self.tell(phase="Running", total_steps=total)
+        with self.progress.stage(kind, name, total, start_step=start):
+            try:
+                yield
+            except StopNow:
+                raise preempted(self.run_spec, self.stop, self.done) from None
 
     def finish_step(
         self,
@@ -177,33 +225,48 @@ class Context:
     def leave_if_asked(self, done: int) -> None:
         """Raise ``Preempted`` when a stop was asked for; everything up to ``done`` is saved."""
         if self.stop:
-            where = f"{self.run_spec.kind}/{self.run_spec.metadata.name}"
-            raise Preempted(
-                f"{where}: stopped by {self.stop.reason} after step {done}, state saved; "
-                "the same command goes on from here"
-            )
+            raise preempted(self.run_spec, self.stop, done)
+
+    @contextmanager
+    def step(
+        self, step: int, state: Callable[[], Mapping[str, Tensor]], *, keep: int
+    ) -> Iterator[None]:
+        """The work of ``step``, which ``look`` may break off: then what came before is saved."""
+        try:
+            yield
+        except _BrokenOff:
+            if step > self.owned.head.step:
+                self._save(step, state(), keep)
+            self.leave_if_asked(step)
+
+    def look(self) -> None:
+        """Break the step off when a stop was asked for. Only where the state is still as before."""
+        if self.stop:
+            raise _BrokenOff
 
     def _save(self, done: int, state: Mapping[str, Tensor], keep: int) -> None:
+        from safetensors.torch import save  # noqa: PLC0415 - torch
+
         self.probe("before-save")
+        self.tell(phase="Saving")
         started = time.monotonic()
         files = {
-            _STATE: save_tensors({k: v.contiguous() for k, v in state.items()}),
+            _STATE: save({k: v.contiguous() for k, v in state.items()}),
             _HISTORY: self.history.to_bytes(),
             _TIMINGS: self.timings.to_bytes(),
             _TRACES: to_lines(self.traces),
         }
         snapshot = time.monotonic()
-        checkpoint = self.run.commit(done, files, {"seed": self.seed})
-        self.run.journal_clear(done)
-        self.run.prune(keep)
+        run = self.owned
+        checkpoint = run.commit(done, files, {"seed": self.seed})
+        run.journal_clear(done)
+        run.prune(keep)
         self.metrics.observe("m2r_checkpoint_seconds", snapshot - started, phase="snapshot")
         self.metrics.observe("m2r_checkpoint_seconds", time.monotonic() - snapshot, phase="upload")
         self.metrics.set("m2r_checkpoint_last_step", done)
         self.metrics.set("m2r_checkpoint_bytes", sum(map(len, files.values())))
-        if self.server is not None:
-            self.server.update(
-                last_checkpoint={"uri": checkpoint.uri, "step": done, "time": time.time()}
-            )
+        saved = {"uri": checkpoint.uri, "step": done, "time": time.time()}
+        self.tell(last_checkpoint=saved, phase="Running")
         self.probe("after-save")
 
     def _report(
@@ -221,14 +284,12 @@ class Context:
 
     def show_step(self, done: int, total: int, **figures: Scalar) -> None:
         """Tell terminal, ``/metrics`` and ``/status`` that ``done`` of ``total`` are done."""
+        self.done, now = done, time.time()
         self.progress.update(done, **figures)
         self.metrics.set("m2r_steps_planned", total)
         self.metrics.set("m2r_step", done)
-        self.metrics.set("m2r_last_step_timestamp_seconds", time.time())
-        if self.server is not None:
-            self.server.update(
-                phase="Running", step=done, total_steps=total, metrics=status_metrics(figures)
-            )
+        self.metrics.set("m2r_last_step_timestamp_seconds", now)
+        self.tell(step=done, total_steps=total, metrics=status_metrics(figures), last_step_time=now)
 
     def count_tokens(self, **by_kind: int) -> None:
         """Count tokens of this step by kind: ``prompt``, ``completion``, ``trained``."""
@@ -256,7 +317,8 @@ class Context:
     def publish(self, prefix: str, files: Path | Mapping[str, bytes]) -> str:
         """Publish a result folder under the run; its digest. Fenced like a commit."""
         self.probe("before-publish")
-        self.run.verify_fence()
+        self.tell(phase="Saving")
+        self.owned.verify_fence()
         return publish_folder(self.run.store, prefix, files, probe=self.probe)
 
     def publish_model(self, policy: Policy) -> dict[str, Any]:
@@ -294,23 +356,13 @@ def status_metrics(figures: Mapping[str, Scalar]) -> dict[str, float]:
     }
 
 
-def thumbnail(sample: Sample) -> str | None:
-    """A data URI of a sample's first picture, small enough for a trace; None without one."""
-    if not sample.images:
-        return None
-    data, kind = sample.images[0], "png"
-    image = decode(data)
-    if max(image.size) > _THUMBNAIL:
-        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=80)
-        data, kind = buffer.getvalue(), "jpeg"
-    elif not data.startswith(b"\x89PNG"):
-        kind = "jpeg" if data.startswith(b"\xff\xd8") else "webp"
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+def preempted(run_spec: RunSpec, stop: StopRequest, done: int | None) -> Preempted:
+    """What ends an attempt that was asked to stop after ``done`` steps (None: before any)."""
+    where = "before it began; run it again"
+    if done is not None:
+        where = f"after step {done}, state saved; the same command goes on from here"
+    return Preempted(f"{run_spec.kind}/{run_spec.metadata.name}: stopped by {stop.reason} {where}")
 
 
-def use_threads(count: int) -> None:
-    """Compute with ``count`` threads and deterministic kernels: equal runs give equal bits."""
-    torch.set_num_threads(count)
-    torch.use_deterministic_algorithms(True)
+class _BrokenOff(Exception):  # noqa: N818 - no error: the step's way out
+    """Raised by ``look``, caught by ``step``."""

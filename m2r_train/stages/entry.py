@@ -1,31 +1,45 @@
-"""One attempt at one run: claim it, find out whether it is done, else run its stage."""
+"""One attempt at one run: find out whether it is done, claim it, run its stage.
+
+Free of torch until a stage has work to do: a run that is done, refused or stopped is told at once.
+"""
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
-from m2r_train.api.errors import Preempted
 from m2r_train.api.runspec import RunSpec
-from m2r_train.stages import evaluate, rlvr, sft, synthesize
-from m2r_train.stages.context import Context, use_threads
-from m2r_train.stages.stop import StopRequest
+from m2r_train.stages.context import Context, preempted
+from m2r_train.stages.sharing import ALONE, Place
+from m2r_train.stages.stop import StopNow, StopRequest
 from m2r_train.stages.support import refuse_unsupported
-from m2r_train.store import Run, open_store
+from m2r_train.store import (
+    Damaged,
+    Helper,
+    ObjectStore,
+    Run,
+    RunFinished,
+    open_store,
+    read_head,
+)
 from m2r_train.telemetry.metrics import MetricSet
 from m2r_train.telemetry.progress import Progress
 from m2r_train.telemetry.server import StatusServer
 
 Stage = Callable[[Context], dict[str, Any]]
 
-STAGES: Mapping[str, Stage] = {
-    "DataSynthesisJob": synthesize.run,
-    "SFTJob": sft.run,
-    "RLVRJob": rlvr.run,
-    "EvalJob": evaluate.run,
+STAGES: Final[Mapping[str, str]] = {  # modules with a function `run`: most of them import torch
+    "DataSynthesisJob": "m2r_train.stages.synthesize",
+    "SFTJob": "m2r_train.stages.sft",
+    "RLVRJob": "m2r_train.stages.rlvr",
+    "EvalJob": "m2r_train.stages.evaluate",
 }
 
 
@@ -37,53 +51,127 @@ def run_stage(
     stop: StopRequest,
     server: StatusServer | None = None,
     metrics: MetricSet | None = None,
+    place: Place = ALONE,
 ) -> Mapping[str, Any]:
     """Carry a run to its end, from wherever it stands; returns its outcome.
 
-    A finished run is recognised by its HEAD and costs one read. Raises ``Preempted`` when a stop
-    was asked for and the state is safe, and the other errors of ``api.errors``.
+    ``place`` says which of several pods this is. Raises ``Preempted`` when a stop was asked for
+    and the state is safe, and the other errors of ``api.errors``.
     """
-    name = f"{run_spec.kind}/{run_spec.metadata.name}"
-    refuse_unsupported(run_spec.parsed_spec)
-    if stop:
-        raise Preempted(f"{name}: stopped by {stop.reason} before it began; run it again")
-    use_threads(run_spec.parsed_spec.resources.cpu_threads)
-    storage = run_spec.storage
-    metrics = metrics or MetricSet()
+    refuse_unsupported(run_spec.parsed_spec, pods=place.nodes)
+    attempt = _Attempt(run_spec, progress, cache_dir, stop, server, metrics or MetricSet(), place)
+    try:
+        with stop.at_once():
+            return attempt.carry()
+    except StopNow:
+        done = attempt.context.done if attempt.context is not None else None
+        raise preempted(run_spec, stop, done) from None
+
+
+@dataclass
+class _Attempt:
+    run_spec: RunSpec
+    progress: Progress
+    cache_dir: Path
+    stop: StopRequest
+    server: StatusServer | None
+    metrics: MetricSet
+    place: Place
     context: Context | None = None
 
-    def count_store_error(operation: str, error: str) -> None:
-        shown = metrics if context is None else context.metrics  # the claim comes before it
-        shown.inc("m2r_store_errors_total", operation=operation, error=error)
+    def __post_init__(self) -> None:
+        self.probe = kill_point()
 
-    store = open_store(
-        storage.uri,
-        endpoint=storage.endpoint,
-        region=storage.region,
-        on_error=count_store_error,
-    ).under(run_spec.run_prefix)
-    probe = kill_point()
-    run = Run.claim(store, run_spec.attempt, probe=probe, on_corrupt=progress.note)
-    context = Context(
-        run_spec=run_spec,
-        run=run,
-        progress=progress,
-        metrics=metrics,
-        cache_dir=cache_dir,
-        stop=stop,
-        server=server,
-        probe=probe,
-    )
-    store.put("spec.json", run_spec.to_json().encode())  # for people and reports; not read back
-    done = run.result()
-    if done is not None:
-        run.journal_clear(done["steps"])  # a kill may have come between the end and this
-        progress.note(f"{name}: done before, nothing to do")
-        return done
-    outcome = STAGES[run_spec.kind](context)
-    run.finish(outcome)
-    run.journal_clear(outcome["steps"])
-    return outcome
+    def carry(self) -> Mapping[str, Any]:
+        store = self._store()
+        finished = _outcome(store)
+        if finished is None:
+            _stage(self.run_spec.kind)  # the long imports come before the claim
+        if self.place.helps:
+            return self._help(store) if finished is None else self._done(finished)
+        run = Run.claim(
+            store, self.run_spec.attempt, probe=self.probe, on_corrupt=self.progress.note
+        )
+        self._tell(epoch=run.epoch)
+        store.put("spec.json", self.run_spec.to_json().encode())  # for people and reports
+        done = run.result()
+        if done is not None:
+            run.journal_clear(done["steps"])  # a kill may have come between the end and this
+            return self._done(done)
+        outcome = _stage(self.run_spec.kind)(self._context(run))
+        run.finish(outcome)
+        run.journal_clear(outcome["steps"])
+        return outcome
+
+    def _help(self, store: ObjectStore) -> Mapping[str, Any]:
+        helper = Helper(store, self.run_spec.attempt)
+        try:
+            return _stage(self.run_spec.kind)(self._context(helper))
+        except RunFinished:
+            return self._done(_outcome(store) or {})
+
+    def _context(self, run: Run | Helper) -> Context:
+        self.context = Context(
+            run_spec=self.run_spec,
+            run=run,
+            progress=self.progress,
+            metrics=self.metrics,
+            cache_dir=self.cache_dir,
+            stop=self.stop,
+            server=self.server,
+            place=self.place,
+            probe=self.probe,
+        )
+        return self.context
+
+    def _done(self, outcome: Mapping[str, Any]) -> Mapping[str, Any]:
+        self._tell(step=outcome.get("step"), total_steps=outcome.get("steps"))
+        name = f"{self.run_spec.kind}/{self.run_spec.metadata.name}"
+        self.progress.note(f"{name}: done before, nothing to do")
+        return outcome
+
+    def _store(self) -> ObjectStore:
+        storage = self.run_spec.storage
+
+        def count_error(operation: str, error: str) -> None:
+            shown = self.metrics if self.context is None else self.context.metrics
+            shown.inc("m2r_store_errors_total", operation=operation, error=error)
+
+        return open_store(
+            storage.uri, endpoint=storage.endpoint, region=storage.region, on_error=count_error
+        ).under(self.run_spec.run_prefix)
+
+    def _tell(self, **what: Any) -> None:
+        if self.server is not None:
+            self.server.update(**what)
+
+
+def _outcome(store: ObjectStore) -> Mapping[str, Any] | None:
+    """The outcome of a finished run: one read."""
+    try:
+        head = read_head(store)
+    except Damaged:
+        return None  # the claim recovers it
+    return head.result if head is not None and head.done else None
+
+
+def _stage(kind: str) -> Stage:
+    with _no_collections():
+        stage: Stage = import_module(STAGES[kind]).run
+    return stage
+
+
+@contextmanager
+def _no_collections() -> Iterator[None]:
+    """Imports make a million objects that stay; looking for garbage among them takes a fifth."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+        gc.freeze()
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def kill_point() -> Callable[[str], None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 from typing import Any, cast
 
@@ -24,6 +24,7 @@ from m2r_train.rollout.base import Completion, RolloutEngine, SamplingParams
 from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import lay_out, request
 from m2r_train.stages.rollouts import rollout_engine
+from m2r_train.stages.sharing import parts
 
 Row = dict[str, Any]
 Score = dict[str, float | int | None]  # value and stderr in percent, n
@@ -40,21 +41,28 @@ def run(ctx: Context) -> dict[str, Any]:
         for samples in [_questions(ctx, spec, number)]
         for i in range(0, len(samples), spec.generation.batch_size)
     ]
-    rows: dict[str, list[Row]] = {benchmark.name: [] for benchmark in spec.benchmarks}
-    name = ctx.run_spec.metadata.name
-    with ctx.progress.stage("EvalJob", name, len(work)):
-        for chunk, (_, benchmark, samples) in enumerate(work):
-            key = f"s{chunk}/answers"
-            kept = ctx.run.journal_get(key)
-            if kept is None:
-                with ctx.phase("generate"):
-                    answers = _answer(ctx, policy, engine, spec, samples)
-                kept = b"".join(json.dumps(a, sort_keys=True).encode() + b"\n" for a in answers)
-                ctx.probe("before-journal")
-                ctx.run.journal_put(key, kept)
-            rows[benchmark] += [json.loads(line) for line in kept.splitlines()]
-            ctx.show_step(chunk + 1, len(work), score=_overall(rows[benchmark], "sampled"))
-            ctx.leave_if_asked(chunk + 1)
+    seen: dict[str, list[Row]] = {benchmark.name: [] for benchmark in spec.benchmarks}
+    answers: dict[int, list[Row]] = {}
+
+    def make(numbers: Sequence[int]) -> Iterator[bytes]:
+        for chunk in numbers:
+            with ctx.phase("generate"):
+                made = _answer(ctx, policy, engine, spec, work[chunk][2])
+            yield b"".join(json.dumps(a, sort_keys=True).encode() + b"\n" for a in made)
+
+    ctx.restore_parts()
+    with ctx.running(len(work)):
+        keys = [f"s{chunk}/answers" for chunk in range(len(work))]
+        for chunk, entry in parts(ctx, keys, make, all_of_them=False):
+            answers[chunk] = [json.loads(line) for line in entry.splitlines()]
+            own = seen[work[chunk][1]]
+            own += answers[chunk]
+            ctx.show_step(len(answers), len(work), score=_overall(own, "sampled"))
+        if ctx.place.helps:
+            return {"step": len(answers), "steps": len(work)}
+        rows: dict[str, list[Row]] = {benchmark.name: [] for benchmark in spec.benchmarks}
+        for chunk, (_, benchmark, _) in enumerate(work):
+            rows[benchmark] += answers[chunk]
         scores = {benchmark: score_rows(own) for benchmark, own in rows.items()}
         results = {"benchmarks": scores, "questions": sum(map(len, rows.values()))}
         digest = ctx.publish("eval", _files(results, rows))

@@ -6,7 +6,7 @@ Shapes: B prompts, G completions of each, N completion tokens of a micro-batch i
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 
@@ -133,8 +133,12 @@ def update(
     objective: Objective,
     kl_coefficient: float,
     learning_rate: float,
+    look: Callable[[], None] = lambda: None,
 ) -> UpdateStats:
     """One batch's update(s): clipped GRPO with a k3 penalty (rewards.md section 6).
+
+    ``look`` is called before each micro-batch until a parameter changes; what it raises ends the
+    update with all parameters as they were.
 
     A group without an advantage is left out of the passes while there is no KL to pay; it still
     counts in the normaliser, so leaving it out changes time and no gradient.
@@ -150,9 +154,11 @@ def update(
     means: list[tuple[float, dict[str, float]]] = []
     old: list[Tensor | None] = [None] * len(parts)
     loss, norm = 0.0, 0.0
-    for _ in range(objective.updates):
+    for number in range(objective.updates):
         loss, means = 0.0, []
         for p, part in enumerate(parts):
+            if number == 0:
+                look()
             batch = _Batch.of(policy, requests, scored, part)
             logits = policy.logits(batch.packed, batch.see(policy))
             logp = token_logprobs(logits[None], batch.packed.targets_N[None], objective.temperature)

@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
+from multiprocessing.connection import Connection, wait
 
 from m2r_train.api.datasynthesis import Source
 from m2r_train.core.records import Sample
@@ -33,19 +34,20 @@ class Shard:
     stop: int
 
 
-def begin_worker() -> None:
+def begin_worker(leash: Connection) -> None:
     """Set a worker process up: Ctrl-C is its parent's business, and it ends when its parent ends.
 
-    Without this a killed parent leaves workers behind that wait for work for ever.
+    It ends too, whatever it is at, when the other end of ``leash`` is closed. Without this a
+    killed parent leaves workers behind that wait for work for ever.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(leash,), daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(leash: Connection) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        parent.join()
+        wait([parent.sentinel, leash])
         os._exit(1)
 
 

@@ -53,45 +53,58 @@ def run(ctx: Context) -> dict[str, Any]:
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
     desk = Desk(
         ctx,
-        rollout_engine(sampling.engine, policy),
+        rollout_engine(sampling.engine, policy, ctx.look),
         SamplingParams(sampling.group_size, sampling.temperature, sampling.max_completion_tokens),
         prompts=dict(zip(samples, lay_out(policy, list(samples.values())), strict=True)),
     )
-    with ctx.progress.stage("RLVRJob", ctx.run_spec.metadata.name, spec.steps, start_step=start):
-        for step in range(start, spec.steps):
-            ids = curriculum.batch(step)
-            chosen = [samples[i] for i in ids]
-            requests, groups = desk.rollouts(step, chosen)
-            with ctx.phase("reward"):
-                scored: Scored = score_groups(policy, chosen, groups, objective)
-            beta = _kl_coefficient(spec, step)
-            rate = learning_rate(
-                step,
-                spec.steps,
-                opt.learning_rate,
-                opt.warmup_steps,
-                opt.schedule,
-                opt.min_learning_rate_ratio,
-            )
-            with ctx.phase("train"):
-                stats = update(policy, reference, engine, requests, scored, objective, beta, rate)
-            with ctx.phase("sync"):
-                desk.engine.update_weights()
-            record = step_record(scored, stats, chosen[0].task if _one(spec) else "mixed")
-            difficulty = curriculum.current_difficulty(chosen[0].task, step)
-            if difficulty is not None:
-                record["difficulty"] = difficulty
-            record |= {"kl_coefficient": beta, "lr": rate}
-            desk.trace(step, spec.steps, chosen, scored)
-            ctx.finish_step(
-                step,
-                spec.steps,
-                record,
-                engine.state_dict,
-                every=spec.checkpoint.every_steps,
-                keep=spec.checkpoint.keep,
-                shown=("reward", "accuracy", "completion_tokens"),
-            )
+    keep = spec.checkpoint.keep
+    with ctx.running(spec.steps, start):
+        with ctx.stop.when_asked():
+            for step in range(start, spec.steps):
+                ids = curriculum.batch(step)
+                chosen = [samples[i] for i in ids]
+                beta = _kl_coefficient(spec, step)
+                rate = learning_rate(
+                    step,
+                    spec.steps,
+                    opt.learning_rate,
+                    opt.warmup_steps,
+                    opt.schedule,
+                    opt.min_learning_rate_ratio,
+                )
+                with ctx.step(step, engine.state_dict, keep=keep):
+                    requests, groups = desk.rollouts(step, chosen)
+                    with ctx.phase("reward"):
+                        scored: Scored = score_groups(policy, chosen, groups, objective)
+                    with ctx.phase("train"):
+                        stats = update(
+                            policy,
+                            reference,
+                            engine,
+                            requests,
+                            scored,
+                            objective,
+                            beta,
+                            rate,
+                            ctx.look,
+                        )
+                with ctx.phase("sync"):
+                    desk.engine.update_weights()
+                record = step_record(scored, stats, chosen[0].task if _one(spec) else "mixed")
+                difficulty = curriculum.current_difficulty(chosen[0].task, step)
+                if difficulty is not None:
+                    record["difficulty"] = difficulty
+                record |= {"kl_coefficient": beta, "lr": rate}
+                desk.trace(step, spec.steps, chosen, scored)
+                ctx.finish_step(
+                    step,
+                    spec.steps,
+                    record,
+                    engine.state_dict,
+                    every=spec.checkpoint.every_steps,
+                    keep=keep,
+                    shown=("reward", "accuracy", "completion_tokens"),
+                )
         outcome = ctx.publish_model(policy)
     return {"step": spec.steps, "steps": spec.steps, **outcome}
 

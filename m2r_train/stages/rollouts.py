@@ -6,7 +6,9 @@ run trains on those steps again, from the same rollouts, and pays for none of th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,23 +18,30 @@ from safetensors.torch import save as save_tensors
 from m2r_train.api.errors import ConfigError
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
+from m2r_train.data.images import decode
 from m2r_train.model.policy import Policy, Prompt, Request
 from m2r_train.rollout.base import Completion, RolloutEngine, SamplingParams
 from m2r_train.rollout.sampler import InProcessSampler
-from m2r_train.stages.context import Context, thumbnail
+from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import request
 from m2r_train.stages.grpo import Scored
 
 _TRACED_STEPS = 40  # steps of a run that leave traces
 _TRACED_GROUPS = 2  # prompts of such a step
+_THUMBNAIL = 256  # pixels, the longer side of a picture in a trace
 
 Groups = list[list[Completion]]
 
 
-def rollout_engine(name: str, policy: Policy) -> RolloutEngine[Request]:
-    """The engine that the spec names. Raises ``ConfigError`` for one that is not built in."""
+def rollout_engine(
+    name: str, policy: Policy, look: Callable[[], None] = lambda: None
+) -> RolloutEngine[Request]:
+    """The engine that the spec names. Raises ``ConfigError`` for one that is not built in.
+
+    ``look`` is called between two tokens; what it raises ends the drawing.
+    """
     if name == "inprocess":
-        return InProcessSampler(policy)
+        return InProcessSampler(policy, look=look)
     raise ConfigError(
         f"rollout.engine: {name!r} is not available in this version; set engine: inprocess"
     )
@@ -104,6 +113,22 @@ def trace_of(step: int, sample: Sample, scored: Scored, i: int) -> dict[str, Any
             for g, reward in enumerate(scored.rewards[i])
         ],
     }
+
+
+def thumbnail(sample: Sample) -> str | None:
+    """A data URI of a sample's first picture, small enough for a trace; None without one."""
+    if not sample.images:
+        return None
+    data, kind = sample.images[0], "png"
+    image = decode(data)
+    if max(image.size) > _THUMBNAIL:
+        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
+        buffer = io.BytesIO()
+        image.save(buffer, "JPEG", quality=80)
+        data, kind = buffer.getvalue(), "jpeg"
+    elif not data.startswith(b"\x89PNG"):
+        kind = "jpeg" if data.startswith(b"\xff\xd8") else "webp"
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def to_bytes(groups: Groups) -> bytes:

@@ -6,7 +6,7 @@ picture is seen once; batches are filled by tokens, not by samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from m2r_train.api.errors import DataError
@@ -51,40 +51,48 @@ def run(ctx: Context) -> dict[str, Any]:
     total = len(batches)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
     warmup = round(training.warmup_ratio * total)
-    name = ctx.run_spec.metadata.name
-    with ctx.progress.stage("SFTJob", name, total, start_step=start):
-        for step in range(start, total):
-            batch = [course[i] for i in batches[step]]
-            with ctx.phase("train"):
-                loss, tokens = _accumulate(policy, batch)
-                lr = learning_rate(
+    keep = spec.checkpoint.keep
+    with ctx.running(total, start):
+        with ctx.stop.when_asked():
+            for step in range(start, total):
+                batch = [course[i] for i in batches[step]]
+                with ctx.phase("train"):
+                    with ctx.step(step, engine.state_dict, keep=keep):
+                        loss, tokens = _accumulate(policy, batch, ctx.look)
+                    lr = learning_rate(
+                        step,
+                        total,
+                        training.learning_rate,
+                        warmup,
+                        training.schedule,
+                        training.min_learning_rate_ratio,
+                    )
+                    norm = engine.step(lr)
+                ctx.count_tokens(trained=tokens)
+                ctx.finish_step(
                     step,
                     total,
-                    training.learning_rate,
-                    warmup,
-                    training.schedule,
-                    training.min_learning_rate_ratio,
+                    {"loss": loss, "lr": lr, "grad_norm": norm, "tokens": tokens},
+                    engine.state_dict,
+                    every=spec.checkpoint.every_steps,
+                    keep=keep,
+                    shown=("loss",),
                 )
-                norm = engine.step(lr)
-            ctx.count_tokens(trained=tokens)
-            ctx.finish_step(
-                step,
-                total,
-                {"loss": loss, "lr": lr, "grad_norm": norm, "tokens": tokens},
-                engine.state_dict,
-                every=spec.checkpoint.every_steps,
-                keep=spec.checkpoint.keep,
-                shown=("loss",),
-            )
         outcome = ctx.publish_model(policy)
     return {"step": total, "steps": total, **outcome}
 
 
-def _accumulate(policy: Policy, batch: Sequence[Lesson]) -> tuple[float, int]:
-    """Gradient of the batch's mean loss per scored token, in micro-batches; (loss, tokens)."""
+def _accumulate(
+    policy: Policy, batch: Sequence[Lesson], look: Callable[[], None]
+) -> tuple[float, int]:
+    """Gradient of the batch's mean loss per scored token, in micro-batches; (loss, tokens).
+
+    ``look`` is called before each micro-batch; what it raises ends the step.
+    """
     tokens = sum(len(b.tokens) - b.scored_from for lesson in batch for b in lesson.row.branches)
     total = 0.0
     for part in micro_batches([lesson.row.length for lesson in batch], _CELLS):
+        look()
         chosen = [batch[i] for i in part]
         packed = pack_rows([lesson.row for lesson in chosen], policy.pad_token)
         seen = policy.see([decode(data) for lesson in chosen for data in lesson.images])

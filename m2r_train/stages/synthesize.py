@@ -1,8 +1,8 @@
 """Synthesis: make, verify, route, score difficulty, order (paper sections 2.1 and 2.2).
 
 Every shard is a pure function of (source, seed, range) and is kept in the journal, so a killed
-job goes on by shard. Splits are disjoint by sample and by picture; the RLVR split comes in
-ascending difficulty when a model to measure it was given.
+job goes on by shard, and several pods can share one. Splits are disjoint by sample and by picture;
+the RLVR split comes in ascending difficulty when a model to measure it was given.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import json
 import multiprocessing
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from typing import Any, cast
@@ -19,15 +19,12 @@ from typing import Any, cast
 from m2r_train.api.datasynthesis import DataSynthesisSpec, Difficulty
 from m2r_train.core.difficulty import difficulty_of, drop_reason
 from m2r_train.core.records import Sample
-from m2r_train.core.rewards import RewardConfig, score
 from m2r_train.core.rng import derive_seed
 from m2r_train.data.parquet import read_shard, write_shard
 from m2r_train.data.splits import deduplicate, route
-from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
-from m2r_train.stages.feeding import lay_out, request
 from m2r_train.stages.making import Shard, begin_worker, chain_fault, make_shard, shards_of
-from m2r_train.stages.rollouts import rollout_engine
+from m2r_train.stages.sharing import parts
 
 _FILE_SAMPLES = 4096
 _CHUNK = 256  # questions whose difficulty is measured at a time
@@ -40,15 +37,12 @@ def run(ctx: Context) -> dict[str, Any]:
     shards = shards_of(spec.sources, spec.shards)
     chunks = -(-spec.outputs.rlvr // _CHUNK) if spec.difficulty else 0
     total = len(shards) + chunks
-    with ctx.progress.stage("DataSynthesisJob", ctx.run_spec.metadata.name, total):
+    ctx.restore_parts()
+    with ctx.running(total):
         counts: dict[str, Counter[str]] = {s.name: Counter() for s in spec.sources}
-        samples: list[Sample] = []
-        for done, (shard, entry) in enumerate(_made(ctx, spec, shards), start=1):
-            made, parquet = _split_entry(entry)
-            counts[spec.sources[shard.source].name].update(made)
-            samples += read_shard(parquet)
-            ctx.show_step(done, total, kept=len(samples))
-            ctx.leave_if_asked(done)
+        samples = _made(ctx, spec, shards, total, counts)
+        if ctx.place.helps and spec.difficulty is None:
+            return {"step": ctx.done or 0, "steps": total}
         samples += _given(ctx, spec, counts)
         unique = deduplicate(samples)
         splits = _route(spec, unique.kept, ctx.seed)
@@ -56,7 +50,9 @@ def run(ctx: Context) -> dict[str, Any]:
             {"duplicate": len(unique.duplicates), "conflicting": len(unique.conflicting)}
         )
         if spec.difficulty is not None:
-            scored = _measure(ctx, spec.difficulty, splits["rlvr"], len(shards), total)
+            scored = _measured(ctx, spec.difficulty, splits["rlvr"], len(shards), total)
+            if ctx.place.helps:
+                return {"step": ctx.done or 0, "steps": total}
             splits["rlvr"], easy_or_hard = _keep_and_order(spec.difficulty, scored, ctx.seed)
             dropped.update(easy_or_hard)
         manifest = _manifest(ctx, counts, splits, dropped)
@@ -92,44 +88,63 @@ def _count(
 
 
 def _made(
-    ctx: Context, spec: DataSynthesisSpec, shards: Sequence[Shard]
-) -> Iterator[tuple[Shard, bytes]]:
-    """Each shard's entry in order: from the journal, or made by a worker and put there."""
+    ctx: Context,
+    spec: DataSynthesisSpec,
+    shards: Sequence[Shard],
+    total: int,
+    counts: Mapping[str, Counter[str]],
+) -> list[Sample]:
+    """The samples of all shards in order; of a helper whose work ends here, of its own."""
     workers = max(1, min(spec.resources.cpu_threads, len(shards)))
-    kept = [ctx.run.journal_get(f"s{k}/shard") for k in range(len(shards))]
-    with _pool(workers, needed=any(entry is None for entry in kept)) as pool:
-        pending: dict[int, Future[tuple[bytes, dict[str, int]]]] = {
-            k: pool.submit(make_shard, spec.sources[s.source], ctx.seed, s.start, s.stop)
-            for k, s in enumerate(shards)
-            if kept[k] is None and pool is not None
-        }
-        for k, shard in enumerate(shards):
-            entry = kept[k]
-            if entry is None:
+    samples: dict[int, list[Sample]] = {}
+
+    def make(numbers: Sequence[int]) -> Iterator[bytes]:
+        with _pool(workers) as pool:
+            jobs = [(spec.sources[s.source], ctx.seed, s.start, s.stop) for s in shards]
+            pending = [pool.submit(make_shard, *jobs[k]) for k in numbers]
+            for future in pending:
                 try:
                     with ctx.phase("generate"):
-                        parquet, made = pending.pop(k).result()
+                        parquet, made = future.result()
                 except BrokenProcessPool:
-                    ctx.leave_if_asked(k)  # whoever stopped us has stopped the workers too
+                    ctx.leave_if_asked(len(samples))  # who stopped us has stopped the workers too
                     raise
-                entry = json.dumps(made, sort_keys=True).encode() + _HEADER + parquet
-                ctx.probe("before-journal")
-                ctx.run.journal_put(f"s{k}/shard", entry)
-            yield shard, entry
+                yield json.dumps(made, sort_keys=True).encode() + _HEADER + parquet
+
+    for k, entry in parts(
+        ctx,
+        [f"s{k}/shard" for k in range(len(shards))],
+        make,
+        at_a_time=workers,
+        all_of_them=spec.difficulty is not None,
+    ):
+        made, parquet = _split_entry(entry)
+        counts[spec.sources[shards[k].source].name].update(made)
+        samples[k] = read_shard(parquet)
+        ctx.show_step(len(samples), total, kept=sum(map(len, samples.values())))
+    return [sample for k in sorted(samples) for sample in samples[k]]
 
 
 @contextmanager
-def _pool(workers: int, *, needed: bool) -> Iterator[Any]:
-    """Worker processes, started afresh: a fork of a process with threads can deadlock."""
-    if not needed:
-        yield None
-        return
+def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """Worker processes, started afresh: a fork of a process with threads can deadlock.
+
+    What they are still at when the block ends early is not waited for.
+    """
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker)
+    until_closed, leash = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(
+        workers, mp_context=context, initializer=begin_worker, initargs=(until_closed,)
+    )
     try:
         yield pool
+    except BaseException:
+        leash.close()
+        raise
     finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+        pool.shutdown(cancel_futures=True)
+        leash.close()
+        until_closed.close()
 
 
 def _split_entry(entry: bytes) -> tuple[dict[str, int], bytes]:
@@ -168,48 +183,27 @@ def _route(
     return {"rlvr": [], **route(samples, wanted, seed, eligible=eligible)}
 
 
-def _measure(
+def _measured(
     ctx: Context, difficulty: Difficulty, samples: Sequence[Sample], first: int, total: int
 ) -> list[tuple[Sample, list[float]]]:
-    """Accuracies of every sample's rollouts by the difficulty model, chunk by chunk."""
-    policy = ctx.policy("difficulty.model", difficulty.model)
-    engine = rollout_engine("inprocess", policy)
-    params = SamplingParams(
-        difficulty.rollouts, difficulty.temperature, difficulty.max_completion_tokens
-    )
-    rewards = RewardConfig()
-    out: list[tuple[Sample, list[float]]] = []
-    for number, start in enumerate(range(0, len(samples), _CHUNK), start=first):
-        chunk = samples[start : start + _CHUNK]
-        kept = ctx.run.journal_get(f"s{number}/difficulty")
-        if kept is None:
+    """Every sample with the accuracies of its rollouts, chunk by chunk."""
+    from m2r_train.stages.measuring import Meter  # noqa: PLC0415 - torch, for this alone
+
+    chunks = [samples[i : i + _CHUNK] for i in range(0, len(samples), _CHUNK)]
+    meter = Meter(ctx, difficulty)
+
+    def make(numbers: Sequence[int]) -> Iterator[bytes]:
+        for k in numbers:
             with ctx.phase("generate"):
-                requests = [
-                    request(p, s) for p, s in zip(lay_out(policy, chunk), chunk, strict=True)
-                ]
-                seeds = [derive_seed(ctx.seed, "difficulty", s.id) for s in chunk]
-                groups = engine.generate(requests, seeds, params)
-                measured = [
-                    [
-                        score(
-                            s.task,
-                            s.reward,
-                            s.answer,
-                            s.answer_type,
-                            policy.decode(c.tokens),
-                            rewards,
-                        ).accuracy
-                        for c in group
-                    ]
-                    for s, group in zip(chunk, groups, strict=True)
-                ]
-            kept = json.dumps(measured).encode()
-            ctx.probe("before-journal")
-            ctx.run.journal_put(f"s{number}/difficulty", kept)
-        out += list(zip(chunk, json.loads(kept), strict=True))
-        ctx.show_step(number + 1, total, measured=len(out))
-        ctx.leave_if_asked(number + 1)
-    return out
+                entry = json.dumps(meter.accuracies(chunks[k])).encode()
+            yield entry
+
+    measured: dict[int, list[list[float]]] = {}
+    keys = [f"s{first + k}/difficulty" for k in range(len(chunks))]
+    for k, entry in parts(ctx, keys, make, all_of_them=False):
+        measured[k] = json.loads(entry)
+        ctx.show_step(first + len(measured), total, measured=sum(map(len, measured.values())))
+    return [pair for k in sorted(measured) for pair in zip(chunks[k], measured[k], strict=True)]
 
 
 def _keep_and_order(

@@ -7,6 +7,7 @@ store has the conditional writes all of that needs. boto3 is imported only when 
 
 from __future__ import annotations
 
+from m2r_train.store._helper import Helper, RunFinished
 from m2r_train.store.base import (
     Blob,
     CorruptObject,
@@ -38,12 +39,14 @@ __all__ = [
     "Entry",
     "Finding",
     "Head",
+    "Helper",
     "LocalStore",
     "NotFound",
     "ObjectStore",
     "OnError",
     "PreconditionFailed",
     "Run",
+    "RunFinished",
     "StoreUnavailable",
     "check_store",
     "fetch_folder",

@@ -3,6 +3,10 @@
 Entries lie under ``journal/e<epoch>/<key>``: each writer has its own, so a fenced writer cannot
 replace what its successor has used. Reading prefers the newest epoch. An entry that is torn,
 flipped or under another key reads as absent.
+
+Epoch 0 belongs to the helpers: pods beside the owner, which claim nothing. Several of them, of
+several attempts, write there, so it is only for work whose bytes are a function of its key; then
+it does not matter who wrote last.
 """
 
 from __future__ import annotations
@@ -16,9 +20,14 @@ _MAGIC = b"m2r-journal-1\n"
 _EPOCH = re.compile(r"journal/e(\d{1,12})/(.+)")
 _STEP = re.compile(r"[a-z_-]*(\d{1,12})")
 
+HELPERS = 0  # their epoch; the first claim makes epoch 1
+
 
 class Journal:
-    """The journal of one run as the writer of ``epoch`` sees it."""
+    """The journal of one run as the writer of ``epoch`` sees it: without newer writers' entries.
+
+    A helper sees the entries of every writer.
+    """
 
     def __init__(self, store: ObjectStore, epoch: int) -> None:
         self._store = store
@@ -46,6 +55,23 @@ class Journal:
                 return data
         return None
 
+    def keys(self) -> set[str]:
+        """Keys that have an entry, intact or not, as far as this journal knows."""
+        return set(self._index())
+
+    def newest(self) -> int | None:
+        """The highest step with an entry."""
+        return max(map(step_of, self._index()), default=None)
+
+    def refresh(self) -> None:
+        """Forgets what it knows of the store: helpers may have written since."""
+        self._epochs = None
+
+    def delete(self, key: str) -> None:
+        """Deletes this epoch's entry."""
+        self._store.delete(_path(self._epoch, key))
+        self.refresh()
+
     def clear(self, before_step: int) -> None:
         """Deletes the entries of earlier steps, of this epoch and those before it."""
         for key, epochs in list(self._index().items()):
@@ -55,14 +81,17 @@ class Journal:
                 del self._index()[key]
 
     def _index(self) -> dict[str, list[int]]:
-        if self._epochs is None:  # after the claim: older writers can add nothing that counts
+        if self._epochs is None:  # after the claim: older owners can add nothing that counts
             found: dict[str, list[int]] = {}
             for entry in self._store.list("journal/"):
                 match = _EPOCH.fullmatch(entry.key)
-                if match and int(match[1]) <= self._epoch and _STEP.match(match[2]):
+                if match and self._sees(int(match[1])) and _STEP.match(match[2]):
                     found.setdefault(match[2], []).append(int(match[1]))
             self._epochs = {key: sorted(epochs, reverse=True) for key, epochs in found.items()}
         return self._epochs
+
+    def _sees(self, epoch: int) -> bool:
+        return self._epoch == HELPERS or epoch <= self._epoch
 
 
 def step_of(key: str) -> int:

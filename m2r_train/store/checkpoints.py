@@ -221,10 +221,21 @@ class Run:
         """What any attempt has kept under ``key``; None if nothing intact is there."""
         return self._journal.get(key)
 
+    def journal_keys(self) -> set[str]:
+        """Keys that have an entry, read afresh: helpers may have written since."""
+        self._journal.refresh()
+        return self._journal.keys()
+
+    def journal_newest(self) -> int | None:
+        """The highest step with an entry."""
+        return self._journal.newest()
+
     def journal_clear(self, before_step: int) -> None:
         """Deletes entries of steps before ``before_step``; only committed ones until the end."""
         with self._turn:
             self.verify_fence()
+            if self._head.done:
+                self._journal.refresh()  # what helpers have written counts too
             committed = before_step if self._head.done else self._head.step
             self._journal.clear(min(before_step, committed))
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from prometheus_client import CONTENT_TYPE_LATEST
 
@@ -20,6 +20,8 @@ from m2r_train.telemetry.history import to_lines
 from m2r_train.telemetry.metrics import MetricSet
 
 DEFAULT_PORT = 9400
+
+Phase = Literal["Starting", "Running", "Saving"]
 
 
 class StatusServer:
@@ -35,11 +37,15 @@ class StatusServer:
         self._metrics = metrics
         self._address = (host, port)
         self._status: dict[str, Any] = {
-            "phase": "Pending",
+            "phase": "Starting",
+            "attempt": None,
+            "epoch": None,
             "step": 0,
             "totalSteps": 0,
+            "lastStepTime": None,
             "metrics": {},
             "lastCheckpoint": None,
+            "resumedFrom": None,
         }
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
@@ -47,19 +53,30 @@ class StatusServer:
     def update(
         self,
         *,
-        phase: str | None = None,
+        phase: Phase | None = None,
+        attempt: int | None = None,
+        epoch: int | None = None,
         step: int | None = None,
         total_steps: int | None = None,
+        last_step_time: float | None = None,
         metrics: Mapping[str, float] | None = None,
         last_checkpoint: Mapping[str, Any] | None = None,
+        resumed_from: Mapping[str, Any] | None = None,
     ) -> None:
-        """Replace what is given and leave the rest; a reader sees all of it or none."""
+        """Replace what is given and leave the rest; a reader sees all of it or none.
+
+        ``last_step_time`` is in Unix seconds; ``resumed_from`` has ``step`` and ``lostSteps``.
+        """
         changes = {
             "phase": phase,
+            "attempt": attempt,
+            "epoch": epoch,
             "step": step,
             "totalSteps": total_steps,
+            "lastStepTime": last_step_time,
             "metrics": None if metrics is None else _finite(metrics),
             "lastCheckpoint": None if last_checkpoint is None else dict(last_checkpoint),
+            "resumedFrom": None if resumed_from is None else dict(resumed_from),
         }
         given = {key: new for key, new in changes.items() if new is not None}
         self._status = {**self._status, **given}  # swapped whole: no reader sees half of it

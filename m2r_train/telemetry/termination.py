@@ -22,15 +22,24 @@ DEFAULT_PATH = Path("/dev/termination-log")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Termination:
-    """How a run ended: exit code (design section 4), what happened, and where it stands."""
+    """How a run ended: exit code (design section 4), what happened, and where it stands.
+
+    ``phase``, ``attempt``, ``epoch``, ``last_step_time`` and ``resumed_from`` are those of the
+    last ``GET /status``.
+    """
 
     exit_code: int
     reason: str
     message: str = ""
+    phase: str | None = None
+    attempt: int | None = None
+    epoch: int | None = None
     step: int | None = None
     total_steps: int | None = None
+    last_step_time: float | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
     last_checkpoint: Mapping[str, Any] | None = None
+    resumed_from: Mapping[str, Any] | None = None
     outputs: Mapping[str, Any] | None = None
 
     def to_bytes(self) -> bytes:

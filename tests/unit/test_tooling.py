@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import setup_env
-from lock import HEADER, inputs_digest, pins
+from lock import ARGUMENTS, HEADER, inputs_digest, pins
 from lock import problems as lock_problems
 from require_classes import REQUIRED, cases
 from require_classes import problems as class_problems
@@ -116,10 +116,7 @@ def test_markers_reach_the_report_that_pytest_writes(tmp_path: Path) -> None:
 
 PYPROJECT = (ROOT / "pyproject.toml").read_text()
 HASHES = " \\\n    --hash=sha256:00\n"
-GOOD = {
-    name: f"{HEADER}{inputs_digest(PYPROJECT)}\na==1{HASHES}"
-    for name in ("all", "bench", "dev", "run", "setup")
-}
+GOOD = {name: f"{HEADER}{inputs_digest(PYPROJECT)}\na==1{HASHES}" for name in ARGUMENTS}
 
 
 def test_the_locks_fit_pyproject() -> None:
@@ -138,6 +135,10 @@ def test_good_locks_have_no_problem() -> None:
         ({**GOOD, "run": "# old\n" + GOOD["run"]}, "run.lock: not made from"),
         ({**GOOD, "run": GOOD["run"] + f"b==2{HASHES}"}, "run.lock: b==2 is not what all.lock has"),
         ({**GOOD, "run": GOOD["run"].replace("a==1", "a==2")}, "run.lock: a==2 is not what"),
+        (
+            {k: v + f"nvidia-cublas==1{HASHES}" for k, v in GOOD.items()},
+            "trainer-cpu.lock: nvidia-cublas is of no use without a GPU",
+        ),
         ({**GOOD, "all": GOOD["all"] + "b==2\n"}, "all.lock: 'b==2' has no hash"),
         ({**GOOD, "all": GOOD["all"] + "b==2 ; sys_platform == 'linux'\n"}, "has no hash"),
         ({**GOOD, "setup": GOOD["setup"] + "--index-url x\n"}, "setup.lock: names a registry"),

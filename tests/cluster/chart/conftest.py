@@ -1,0 +1,36 @@
+"""The images of a release on the node, and releases by both versions of helm."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import release as releases
+from cluster import Cluster
+from release import Release, make_adoptable, restore_crds
+
+from images import build
+
+
+@pytest.fixture(scope="session")
+def images(cluster: Cluster, standin: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The operator's image of this tree and an S3 server on the node; the trainer is a stand-in."""
+    cluster.import_image(build("operator").archive)
+    releases.import_s3_server(cluster, tmp_path_factory.mktemp("s3"))
+    return standin
+
+
+@pytest.fixture(params=["helm", "helm3"])
+def release(
+    request: pytest.FixtureRequest, cluster: Cluster, namespace: str, images: str, tmp_path: Path
+) -> Iterator[Release]:
+    """A release by Helm 4 or 3 that is not installed yet; the tree's definitions are back after."""
+    found = Release(
+        cluster, namespace, tmp_path, tool=request.param, name=f"m2r-{uuid.uuid4().hex[:6]}"
+    )
+    make_adoptable(cluster, found)
+    yield found
+    found.uninstall()
+    restore_crds(cluster)

@@ -1,0 +1,251 @@
+"""What the release's operator may do: asked of the API server, and seen in its audit log.
+
+Two proofs of the same list. The authoriser is asked about every verb on every resource there is,
+so a right too many is found although nobody uses it; and a release lives through all that makes
+the operator write, so a right too few is found, and one that nothing needs.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from cluster import Cluster, ClusterError
+from plays import play, sft
+from release import Access, Release, granted, refused, unused, values, wait_phase
+
+VERBS = ("get", "list", "watch", "create", "update", "patch", "delete", "deletecollection")
+# Subresources and verbs that discovery does not tell, and that would be a way to more rights.
+SPECIAL: tuple[Access, ...] = (
+    ("", "serviceaccounts/token", "create"),
+    ("", "serviceaccounts", "impersonate"),
+    ("", "users", "impersonate"),
+    ("", "groups", "impersonate"),
+    ("", "nodes/proxy", "get"),
+    ("", "pods/portforward", "create"),
+    ("rbac.authorization.k8s.io", "clusterroles", "bind"),
+    ("rbac.authorization.k8s.io", "clusterroles", "escalate"),
+    ("rbac.authorization.k8s.io", "roles", "bind"),
+    ("rbac.authorization.k8s.io", "roles", "escalate"),
+    ("certificates.k8s.io", "signers", "approve"),
+    ("certificates.k8s.io", "signers", "sign"),
+)
+# What every account may ask: who it is, and what it may do.
+EVERYBODY = {
+    ("authorization.k8s.io", "selfsubjectaccessreviews", "create"),
+    ("authorization.k8s.io", "selfsubjectrulesreviews", "create"),
+    ("authentication.k8s.io", "selfsubjectreviews", "create"),
+}
+# Rights that this life of a release cannot show.
+EXCUSED = {
+    # checked by an admission plugin of some clusters (OwnerReferencesPermissionEnforcement)
+    *(("m2r.dev", f"{plural}/finalizers", "update")
+      for plural in ("datasynthesisjobs", "sftjobs", "rlvrjobs", "evaljobs")),
+}  # fmt: skip
+
+
+def every_access(cluster: Cluster) -> list[Access]:
+    """Every verb on every resource that the API server has, and some that it does not list."""
+    paths = ["/api/v1"]
+    for group in json.loads(cluster.kubectl("get", "--raw", "/apis"))["groups"]:
+        paths.append(f"/apis/{group['preferredVersion']['groupVersion']}")
+    found: list[Access] = list(SPECIAL)
+    for path in paths:
+        listed = json.loads(cluster.kubectl("get", "--raw", path))
+        group = listed["groupVersion"].rpartition("/")[0]
+        found += [
+            (group, resource["name"], verb) for resource in listed["resources"] for verb in VERBS
+        ]
+    return found
+
+
+def allowed(cluster: Cluster, user: str, namespace: str, asked: Iterable[Access]) -> set[Access]:
+    """What the authoriser lets ``user`` do in ``namespace`` (empty: in all of them)."""
+    asked = list(asked)
+    service_account, _, _ = user.rpartition(":")
+    groups = ["system:serviceaccounts", "system:authenticated"]
+    groups.append(service_account.replace("serviceaccount", "serviceaccounts", 1))
+    reviews = []
+    for group, name, verb in asked:
+        resource, _, subresource = name.partition("/")
+        where = {"group": group, "resource": resource, "subresource": subresource, "verb": verb}
+        spec = {"user": user, "groups": groups, "resourceAttributes": {
+            **where, "namespace": namespace}}  # fmt: skip
+        reviews.append({
+            "apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec
+        })  # fmt: skip
+    text = "\n---\n".join(map(json.dumps, reviews))
+    answers = cluster.kubectl(
+        "create", "-f", "-", "-o", 'jsonpath={.status.allowed}{"\\n"}', stdin=text, seconds=300
+    ).split()
+    assert len(answers) == len(asked)
+    return {access for access, answer in zip(asked, answers, strict=True) if answer == "true"}
+
+
+def role(release: Release, kind: str, name: str) -> set[Access]:
+    """The rules of a role of the release."""
+    return granted(release.cluster.get(kind, name, namespace=release.namespace))
+
+
+@pytest.mark.parametrize("release", ["helm"], indirect=True)
+@pytest.mark.parametrize("namespaced", [False, True], ids=["everywhere", "namespaced"])
+def test_the_operator_may_do_what_its_roles_say_and_nothing_else_anywhere(
+    release: Release, images: str, namespaced: bool
+) -> None:
+    cluster, own = release.cluster, release.namespace
+    other = f"{own}-o"
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": other}})
+    try:
+        watched = {"watchNamespaces": [other]} if namespaced else {}
+        release.install(values(images, replicas=1, **watched))
+        lease = role(release, "role", f"{release.operator}-lease")
+        if namespaced:
+            name = release.operator.replace("-operator", f"-{own}-operator")
+            work = granted(cluster.get("role", name, namespace=other))
+        else:
+            work = role(release, "clusterrole", release.operator)
+        asked = every_access(cluster)
+        assert len(asked) > 900
+        # Of the lease only the one with its name may be read and changed, which is not asked here.
+        own_lease = {(group, name, verb) for group, name, verb in lease if verb == "create"}
+        expected = {
+            own: own_lease | (set() if namespaced else work),
+            other: work,
+            "kube-system": set() if namespaced else work,
+            "": set() if namespaced else work,
+        }
+        for namespace, wanted in expected.items():
+            found = allowed(cluster, release.user, namespace, asked)
+            assert found - EVERYBODY == wanted, namespace or "all namespaces"
+        named = cluster.kubectl(
+            "auth", "can-i", "update", f"leases/{release.operator}", f"--as={release.user}",
+            namespace=own,
+        )  # fmt: skip
+        assert named.strip() == "yes"
+    finally:
+        cluster.delete("namespace", other, wait=False)
+
+
+@pytest.mark.parametrize("release", ["helm"], indirect=True)
+def test_a_busy_life_needs_every_right_and_no_other(release: Release, images: str) -> None:
+    cluster, namespace = release.cluster, release.namespace
+    since = datetime.now(UTC)
+    release.install(values(images))
+    release.ready()
+    short = play(steps=3, stepSeconds=0.3)
+    foreign = {"metadata": {"name": "taken-sftj-1"}, "apiVersion": "batch/v1", "kind": "Job",
+               "spec": {"suspend": True, "template": {"spec": pod_spec()}}}  # fmt: skip
+    service = {"metadata": {"name": "pair-sftj"}, "apiVersion": "v1", "kind": "Service",
+               "spec": {"clusterIP": "None"}}  # fmt: skip
+    cluster.apply(foreign, service, namespace=namespace)
+    cluster.apply(
+        sft("brief", uri=short, ttlSecondsAfterFinished=0),  # deleted by the operator
+        sft("taken", uri=short),  # its Job's name is somebody else's: read
+        sft("pair", uri=short, resources={"nodes": 2, "cpu": "10m", "sharedMemory": "16Mi"}),
+        sft("stopped", uri=play(steps=1000, stepSeconds=0.2)),  # its Job is deleted
+        sft("kept", uri=short, storage={"uri": "s3://m2r/kept", "reclaimPolicy": "Delete"}),
+        namespace=namespace,
+    )
+    for kind in ("EvalJob", "RLVRJob", "DataSynthesisJob"):
+        cluster.apply(other_kind(kind, short), namespace=namespace)
+    wait_phase(cluster, namespace, "stopped", "Running")
+    patch = json.dumps({"spec": {"suspend": True}})
+    cluster.kubectl("patch", "sftj", "stopped", "--type=merge", "-p", patch, namespace=namespace)
+    wait_phase(cluster, namespace, "stopped", "Suspended")
+    cluster.wait(
+        "the finished run is deleted",
+        lambda: cluster.try_get("sftjobs.m2r.dev", "brief", namespace=namespace) is None,
+        namespace=namespace,
+    )
+    cluster.delete("job", "taken-sftj-1", namespace=namespace)
+    cluster.delete("service", "pair-sftj", namespace=namespace)
+    cluster.wait(
+        "its own Service is made",
+        lambda: cluster.try_get("service", "pair-sftj", namespace=namespace),
+        seconds=90, namespace=namespace,
+    )  # fmt: skip
+    conflict_with(release, since)
+    rights = role(release, "clusterrole", release.operator)
+    rights |= role(release, "role", f"{release.operator}-lease")
+    if not cluster.owned:
+        raise ClusterError("the audit log of the given cluster cannot be read: unset KUBECONFIG")
+    assert refused(cluster.audit(), release.user, since) == {}
+    # What the code does to one kind it does to all: SFTJobs stand for the rest.
+    rest = {
+        (group, resource, verb)
+        for group, resource, verb in rights
+        if group == "m2r.dev" and "sftjobs" not in resource and verb in ("get", "delete", "patch")
+    }
+    assert unused(cluster.audit(), release.user, rights - rest - EXCUSED, since) == set()
+
+
+def conflict_with(release: Release, since: datetime) -> None:
+    """Changes a run until the operator's write meets a newer version, which it then reads."""
+    cluster, namespace = release.cluster, release.namespace
+    cluster.apply(sft("busy", uri=play(steps=500, stepSeconds=0.05)), namespace=namespace)
+    deadline = time.monotonic() + 90
+    wanted = {("m2r.dev", "sftjobs", "get")}
+    count = 0
+    while unused(cluster.audit(), release.user, wanted, since):
+        assert time.monotonic() < deadline, "no conflict in 90 s"
+        count += 1
+        head = {"apiVersion": "m2r.dev/v1alpha1", "kind": "SFTJob"}
+        notes = [{"name": "busy", "annotations": {"n": f"{count}.{i}"}} for i in range(30)]
+        text = "\n---\n".join(json.dumps({**head, "metadata": note}) for note in notes)
+        cluster.kubectl(
+            "apply", "--server-side", "--force-conflicts", "--field-manager=annoying",
+            "-f", "-", namespace=namespace, stdin=text, check=False,
+        )  # fmt: skip
+
+
+def pod_spec() -> dict[str, Any]:
+    """A pod that the restricted standard lets in; it is never started."""
+    security = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+    return {
+        "restartPolicy": "Never",
+        "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
+        "containers": [{"name": "c", "image": "none", "securityContext": security}],
+    }
+
+
+def other_kind(kind: str, uri: str) -> dict[str, Any]:
+    """The smallest run of another kind on the stand-in."""
+    import plays
+
+    make = {
+        "EvalJob": plays.evaluation,
+        "RLVRJob": plays.rlvr,
+        "DataSynthesisJob": plays.synthesis,
+    }[kind]
+    return make("other", uri=uri)
+
+
+def test_refused_and_unused_rights_are_found_in_the_log() -> None:
+    def event(
+        verb: str, code: int, resource: str = "jobs", seconds: int = 0, user: str = "u"
+    ) -> Any:
+        at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
+        return {
+            "user": {"username": user}, "verb": verb, "responseStatus": {"code": code},
+            "objectRef": {"resource": "jobs", "apiGroup": "batch", "namespace": "n"},
+            "requestReceivedTimestamp": at.isoformat().replace("+00:00", "Z"),
+        }  # fmt: skip
+
+    log = [
+        event("create", 201),
+        event("create", 409),
+        event("delete", 403),
+        event("list", 200, user="other"),
+        event("watch", 200, seconds=-9),
+        {"user": {"username": "u"}, "verb": "get", "requestReceivedTimestamp": "x"},
+    ]
+    since = datetime(2026, 1, 1, tzinfo=UTC)
+    create, delete = ("batch", "jobs", "create"), ("batch", "jobs", "delete")
+    listing, watch = ("batch", "jobs", "list"), ("batch", "jobs", "watch")
+    assert refused(log, "u", since) == {(delete, "n"): 1}
+    assert unused(log, "u", [create, delete, listing, watch], since) == {delete, listing, watch}
+    assert unused(log, "u", [create, watch]) == set()

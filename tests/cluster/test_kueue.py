@@ -1,0 +1,301 @@
+"""Runs in the queues of the real Kueue: they wait, are evicted, come back, and cost nothing.
+
+The queue is the one of docs/kueue.md: a quota of one GPU, which is one run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from cluster import Cluster
+from cluster.kueue import Kueue
+from lab import Lab, lab
+from queues import (
+    POOL,
+    QUEUE,
+    URGENT,
+    change,
+    documented,
+    holds,
+    job_names,
+    queue_objects,
+    queued,
+    remove,
+    said,
+    set_quota,
+    stays,
+    until_said,
+    watching,
+    with_queues,
+    workloads,
+)
+
+from m2r_operator import names
+
+LONG: Final = {"steps": 600, "stepSeconds": 0.2}  # longer than any test
+SHORT: Final = {"steps": 5, "stepSeconds": 0.2}
+RLVR: Final = "RLVRJob"
+
+
+@pytest.fixture(scope="module")
+def kueue(cluster: Cluster) -> Iterator[Kueue]:
+    """Kueue with the queue of the documentation."""
+    with with_queues(cluster) as found:
+        yield found
+
+
+@pytest.fixture
+def room(
+    cluster: Cluster, crds: None, kueue: Kueue, namespace: str, standin: str, tmp_path: Path
+) -> Iterator[Lab]:
+    """A namespace with the local queue and an operator."""
+    cluster.apply(*queue_objects(local=True), namespace=namespace)
+    with lab(cluster, namespace, tmp_path, standin) as found:
+        yield found
+
+
+def test_a_second_run_waits_its_turn(room: Lab) -> None:
+    room.apply(queued("first", steps=40, stepSeconds=0.2))
+    room.until_phase(RLVR, "first", "Running")
+    assert said(room, "first", "Admitted") == ("True", "Admitted")
+    room.apply(queued("second", **SHORT))
+    room.until_phase(RLVR, "second", "Queued")
+    assert said(room, "second", "Admitted") == ("False", "Queued")
+    stays(room, "no pod of the second", lambda: room.pods(RLVR, "second") == [], 3.0)
+    assert room.phase(RLVR, "first") == "Running"
+    room.until_phase(RLVR, "first", "Succeeded")
+    room.until_phase(RLVR, "second", "Succeeded")
+    assert said(room, "second", "Admitted") == ("True", "Admitted")
+    for name in ("first", "second"):
+        status = room.status(RLVR, name)
+        assert status["attempt"] == 1
+        assert status.get("restarts", {}).get("disruptions", 0) == 0
+    assert {"Queued", "Admitted", "Running", "Complete"} <= set(room.events("second"))
+
+
+def test_an_evicted_run_saves_its_state_and_comes_back_on_the_same_job(
+    room: Lab, tmp_path: Path
+) -> None:
+    with watching(room.cluster, room.namespace, tmp_path) as pods:
+        room.apply(queued("nightly", steps=60, stepSeconds=0.2))
+        room.until_phase(RLVR, "nightly", "Running")
+        [job] = room.jobs(RLVR, "nightly")
+        room.apply(queued("deadline", labels=URGENT, steps=15, stepSeconds=0.2))
+        room.until_phase(RLVR, "nightly", "Preempted")
+        assert said(room, "nightly", "Admitted") == ("False", "Evicted")
+        assert said(room, "nightly", "Preempted") == ("True", "KueueEvicted")
+        room.until_phase(RLVR, "deadline", "Succeeded")
+        room.until_phase(RLVR, "nightly", "Running")
+        assert said(room, "nightly", "Preempted") == ("False", "Resumed")
+        room.until_phase(RLVR, "nightly", "Succeeded")
+        [same] = room.jobs(RLVR, "nightly")
+        assert same["metadata"]["uid"] == job["metadata"]["uid"]
+        assert pods.exit_codes("nightly-rlvrj-1") == [75, 0]
+    status = room.status(RLVR, "nightly")
+    assert status["attempt"] == 1
+    assert status["restarts"] == {"charged": 0, "disruptions": 1}
+    assert "failure" not in status
+    assert room.events("nightly").count("Evicted") == 1
+
+
+def test_a_run_comes_back_from_many_evictions_and_none_fails_its_job(
+    room: Lab, tmp_path: Path
+) -> None:
+    """The Job controller now and then sees an evicted pod's exit code: that must not matter."""
+    times = 6
+    with watching(room.cluster, room.namespace, tmp_path) as pods:
+        room.apply(queued("nightly", **LONG))
+        for n in range(times):
+            room.until_phase(RLVR, "nightly", "Running")
+            room.apply(queued(f"deadline-{n}", labels=URGENT, steps=2, stepSeconds=0.2))
+            room.until_phase(RLVR, "nightly", "Preempted")
+            room.until_phase(RLVR, f"deadline-{n}", "Succeeded")
+        room.until_phase(RLVR, "nightly", "Running")
+        assert pods.exit_codes("nightly-rlvrj-1") == [75] * times
+    assert job_names(room, "nightly") == ["nightly-rlvrj-1"]
+    assert room.status(RLVR, "nightly")["restarts"] == {"charged": 0, "disruptions": times}
+
+
+def test_a_crash_makes_a_new_job_that_queues_anew(room: Lab) -> None:
+    room.apply(queued("crashes", steps=6, stepSeconds=0.2, crashAt=3))
+    room.until_phase(RLVR, "crashes", "Succeeded")
+    status = room.status(RLVR, "crashes")
+    assert status["attempt"] == 2
+    assert status["restarts"] == {"charged": 1, "disruptions": 0}
+    found = workloads(room, "crashes")
+    assert set(found) == set(job_names(room, "crashes")) == {"crashes-rlvrj-1", "crashes-rlvrj-2"}
+    assert all(holds(workload, "Finished") for workload in found.values())
+    assert holds(found["crashes-rlvrj-2"], "Admitted")
+
+
+def test_a_suspended_run_that_waits_is_not_woken_by_the_queue(room: Lab) -> None:
+    room.apply(queued("first", **LONG))
+    room.until_phase(RLVR, "first", "Running")
+    room.apply(queued("second", **SHORT))
+    room.until_phase(RLVR, "second", "Queued")
+    change(room, "second", suspend=True)
+    room.until_phase(RLVR, "second", "Suspended")
+    room.until("its Job is gone", lambda: room.jobs(RLVR, "second") == [])
+    change(room, "first", suspend=True)
+    room.until_phase(RLVR, "first", "Suspended")
+    stays(room, "nothing of it", lambda: not room.jobs(RLVR, "second"))
+    assert workloads(room, "second") == {}
+    change(room, "second", suspend=False)
+    room.until_phase(RLVR, "second", "Succeeded")
+    assert room.status(RLVR, "second").get("restarts", {}).get("charged", 0) == 0
+
+
+def test_a_suspended_run_that_was_admitted_gives_its_place_to_the_next(
+    room: Lab, tmp_path: Path
+) -> None:
+    with watching(room.cluster, room.namespace, tmp_path) as pods:
+        room.apply(queued("first", steps=30, stepSeconds=0.2))
+        room.until_phase(RLVR, "first", "Running")
+        room.apply(queued("second", steps=20, stepSeconds=0.2))
+        room.until_phase(RLVR, "second", "Queued")
+        change(room, "first", suspend=True)
+        room.until_phase(RLVR, "first", "Suspended")
+        room.until_phase(RLVR, "second", "Running")
+        assert workloads(room, "first") == {}
+        change(room, "first", suspend=False)
+        room.until_phase(RLVR, "first", "Queued")
+        room.until_phase(RLVR, "second", "Succeeded")
+        room.until_phase(RLVR, "first", "Succeeded")
+        assert pods.exit_codes("first-rlvrj-1") == [75]
+    assert room.status(RLVR, "first").get("restarts", {}).get("charged", 0) == 0
+
+
+def test_what_kueue_wrote_into_a_job_stays_and_the_operator_never_changes_a_job(
+    room: Lab, cluster: Cluster
+) -> None:
+    room.apply(queued("placed", steps=20, stepSeconds=0.2))
+    room.until_phase(RLVR, "placed", "Running")
+    [pod] = room.pods(RLVR, "placed")
+    assert pod["spec"]["nodeSelector"] == POOL
+    room.until_phase(RLVR, "placed", "Succeeded")
+    [job] = room.jobs(RLVR, "placed")
+    assert job["spec"]["template"]["spec"]["nodeSelector"] == POOL
+    writes = cluster.writes(user_agent=names.MANAGER)
+    changed = {verb for verb, resource in writes if resource.split("/")[0] == "jobs"}
+    assert changed <= {"create", "delete"}
+
+
+def test_a_deleted_run_leaves_no_workload(room: Lab) -> None:
+    room.apply(queued("first", **LONG))
+    room.until_phase(RLVR, "first", "Running")
+    room.apply(queued("second", **SHORT))
+    room.until_phase(RLVR, "second", "Queued")
+    assert len(workloads(room, "second")) == 1
+    for name in ("second", "first"):
+        remove(room, name)
+        room.until("its Workload is gone", lambda name=name: workloads(room, name) == {})  # type: ignore[misc]
+    room.until("no Job is left", lambda: not room.jobs(RLVR, "first") + room.jobs(RLVR, "second"))
+
+
+def test_a_run_of_several_nodes_is_admitted_as_a_whole_or_not_at_all(room: Lab) -> None:
+    manifest = queued("wide", **SHORT)
+    manifest["kind"] = "EvalJob"
+    benchmark = {"name": "synthetic", "data": {"uri": manifest["spec"].pop("dataset")["uri"]}}
+    manifest["spec"] |= {"benchmarks": [benchmark]}
+    manifest["spec"]["resources"] |= {"nodes": 2}
+    room.apply(manifest)
+    room.until_phase("EvalJob", "wide", "Queued")
+    stays(room, "no pod of it", lambda: room.pods("EvalJob", "wide") == [])
+    set_quota(room.cluster, "nvidia.com/gpu", 2)
+    try:
+        room.until_phase("EvalJob", "wide", "Succeeded")
+    finally:
+        set_quota(room.cluster, "nvidia.com/gpu", 1)
+
+
+def test_the_queue_may_be_named_by_kueues_label_and_the_spec_wins(room: Lab) -> None:
+    by_label = queued("by-label", labels={names.QUEUE: QUEUE}, scheduling={}, **SHORT)
+    both = queued("both", labels={names.QUEUE: "no-such-queue"}, **SHORT)
+    room.apply(by_label, both)
+    for name in ("by-label", "both"):
+        room.until_phase(RLVR, name, "Succeeded")
+        [job] = room.jobs(RLVR, name)
+        assert job["metadata"]["labels"][names.QUEUE] == QUEUE
+
+
+def test_a_queue_that_does_not_exist_keeps_the_run_until_it_does(room: Lab) -> None:
+    room.apply(queued("early", scheduling={"queue": "later"}, **SHORT))
+    room.until_phase(RLVR, "early", "Queued")
+    stays(room, "it waits", lambda: room.phase(RLVR, "early") == "Queued", 3.0)
+    [queue] = queue_objects(local=True)
+    room.apply({**queue, "metadata": {"name": "later"}})
+    room.until_phase(RLVR, "early", "Succeeded")
+
+
+def test_a_run_without_a_queue_is_left_alone(room: Lab) -> None:
+    room.apply(queued("first", **LONG))
+    room.until_phase(RLVR, "first", "Running")
+    room.apply(queued("free", scheduling={}, **SHORT))
+    room.until_phase(RLVR, "free", "Succeeded")
+    assert said(room, "free", "Admitted") == ("True", "NoQueue")
+    assert workloads(room, "free") == {}
+
+
+def test_a_local_queue_called_default_takes_runs_without_a_queue(room: Lab) -> None:
+    [queue] = queue_objects(local=True)
+    room.apply({**queue, "metadata": {"name": "default"}})
+    room.apply(queued("first", **LONG))
+    room.until_phase(RLVR, "first", "Running")
+    room.apply(queued("taken", scheduling={}, **SHORT))
+    room.until_phase(RLVR, "taken", "Queued")
+    assert said(room, "taken", "Admitted") == ("False", "JobSuspended")
+    remove(room, "first")
+    room.until_phase(RLVR, "taken", "Succeeded")
+
+
+def test_while_kueue_is_down_new_runs_say_so_and_running_ones_go_on(
+    room: Lab, kueue: Kueue
+) -> None:
+    room.apply(queued("before", steps=40, stepSeconds=0.2))
+    room.until_phase(RLVR, "before", "Running")
+    kueue.stop()
+    try:
+        room.apply(queued("after", **SHORT))
+        until_said(room, "after", "Degraded", "True", "Rejected")
+        told = room.condition(RLVR, "after", "Degraded")
+        assert told is not None and "kueue" in told["message"]
+        room.until_phase(RLVR, "before", "Succeeded")
+    finally:
+        kueue.start()
+    room.until_phase(RLVR, "after", "Succeeded")
+    assert said(room, "after", "Degraded")[0] == "False"
+
+
+def test_our_kinds_among_kueues_external_frameworks_hold_labelled_runs_back(
+    room: Lab, kueue: Kueue
+) -> None:
+    """A misconfiguration that only an administrator can mend: the condition has to say so."""
+    kueue.restart(external=[f"{RLVR}.v1alpha1.m2r.dev"])
+    try:
+        room.apply(queued("trapped", labels={names.QUEUE: QUEUE}, scheduling={}, **SHORT))
+        room.until_phase(RLVR, "trapped", "Queued")
+        stays(room, "no Workload", lambda: workloads(room, "trapped") == {})
+    finally:
+        kueue.restart()
+    room.until_phase(RLVR, "trapped", "Succeeded")
+
+
+def test_the_runs_of_the_documentation_queue_and_evict_as_it_says(
+    room: Lab, tmp_path: Path
+) -> None:
+    nightly, deadline = (_played(run) for run in documented()[1])
+    room.apply(nightly)
+    room.until_phase(RLVR, "nightly", "Running")
+    room.apply(deadline)
+    room.until_phase(RLVR, "nightly", "Preempted")
+    room.until_phase(RLVR, "deadline", "Succeeded")
+    room.until_phase(RLVR, "nightly", "Succeeded")
+
+
+def _played(manifest: dict[str, Any]) -> dict[str, Any]:
+    """A run of the documentation, word for word but for its data, which the stand-in plays."""
+    uri = "file:///standin?steps=20&stepSeconds=0.2"
+    return {**manifest, "spec": {**manifest["spec"], "dataset": {"uri": uri}}}

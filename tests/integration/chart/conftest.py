@@ -1,0 +1,31 @@
+"""Both versions of helm that the chart supports, built on first use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from integration.chart.rendering import MATRIX, Helm, Values
+
+HERE = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The first test on a new machine builds helm, which takes minutes."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.slow)
+            item.add_marker(pytest.mark.timeout(1800))
+
+
+@pytest.fixture(scope="session", params=["helm", "helm3"])
+def helm(request: pytest.FixtureRequest) -> Helm:
+    """Helm 4 and Helm 3."""
+    return Helm(request.param)
+
+
+@pytest.fixture(params=MATRIX.values(), ids=MATRIX.keys())
+def values(request: pytest.FixtureRequest) -> Values:
+    """Each value set of the matrix."""
+    given: Values = request.param
+    return given

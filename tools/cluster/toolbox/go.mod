@@ -1,0 +1,3 @@
+module m2r.dev/toolbox
+
+go 1.26
