@@ -7,6 +7,8 @@
 # lock, not from BASE, so that there is one version of each: a `-base-` flavour is enough, and so is
 # an image without CUDA; the driver comes from the node.
 ARG BASE=docker.io/nvidia/cuda:13.0.2-base-ubuntu24.04
+# Where the libraries are taken from: the stage below, or an image that was made of it before.
+ARG RUNTIME=runtime
 
 # The system's Python, and its standard library as byte code (Docker's python images ship none).
 FROM ${BASE} AS base
@@ -57,12 +59,15 @@ RUN cd /src && /opt/build/bin/python -m hatchling build --target wheel --directo
       --python /opt/m2r/bin/python /build/*.whl && \
     rm -f /opt/project/.lock
 
-FROM base AS trainer
+# What changes seldom, without what made it.
+FROM base AS runtime
 # Triton compiles its launchers at run time; on CPUs nothing does.
 ARG PACKAGES="gcc libc6-dev python3-dev"
 RUN test -z "${PACKAGES}" || { apt-get update && \
       apt-get install --yes --no-install-recommends ${PACKAGES} && rm -rf /var/lib/apt/lists/*; }
 COPY --from=libraries /opt/m2r /opt/m2r
+
+FROM ${RUNTIME} AS trainer
 COPY --from=project /opt/project /opt/m2r
 # Byte code is there already and the root is read-only; what is written goes to /cache and /tmp,
 # which are volumes in a pod. No GPU unless the pod asks for one: the device plugin sets the last.

@@ -260,7 +260,7 @@ class FakeApi:
             }  # fmt: skip
         return None
 
-    def _do(self, request: Request, found: re.Match[str]) -> tuple[int, Object]:
+    def _do(self, request: Request, found: re.Match[str]) -> tuple[int, Object]:  # noqa: PLR0911 - one a verb
         key = (found["plural"], found["namespace"] or "", found["name"] or "")
         if request.method == "POST":
             return self._create(key, request.body)
@@ -375,9 +375,10 @@ class FakeApi:
                 return
             if not self.silent:
                 for version, kind, plural, body in list(self.log):
-                    if version > since and plural == found["plural"] and selects(selector, body):
-                        if found["namespace"] in (None, body["metadata"]["namespace"]):
-                            await _send(response, kind, body)
+                    own = found["namespace"] in (None, body["metadata"]["namespace"])
+                    wanted = plural == found["plural"] and selects(selector, body)
+                    if version > since and own and wanted:
+                        await _send(response, kind, body)
                     since = max(since, version)
             news = self._news
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 from m2r_operator import names
@@ -16,10 +17,16 @@ SPECS: dict[str, Object] = {
 }
 
 
+def uid(name: str) -> str:
+    """The uid of the object of this name, in the form of a uid."""
+    digest = hashlib.md5(name.encode(), usedforsecurity=False).hexdigest()
+    return f"{digest[:8]}-{digest[8:12]}-{digest[12:16]}-{digest[16:20]}-{digest[20:]}"
+
+
 def meta(name: str, **more: Any) -> Object:
     """Metadata of an object of namespace ``ns``; ``version`` is its resource version."""
     version = more.pop("version", None)
-    found = {"name": name, "namespace": "ns", "uid": f"uid-{name}", **more}
+    found = {"name": name, "namespace": "ns", "uid": uid(name), **more}
     return found if version is None else {**found, "resourceVersion": str(version)}
 
 
@@ -63,9 +70,9 @@ def labels(run: str = "ci", attempt: int = 1, kind: str = "SFTJob") -> dict[str,
     return {names.KIND: kind, names.NAME: run, names.ATTEMPT: str(attempt)}
 
 
-def owned(uid: str) -> list[Object]:
+def owned(owner: str) -> list[Object]:
     """Owner references to a controller."""
-    return [{"kind": "x", "name": "x", "uid": uid, "controller": True}]
+    return [{"kind": "x", "name": "x", "uid": owner, "controller": True}]
 
 
 def job(
@@ -77,7 +84,7 @@ def job(
     return {
         "metadata": meta(
             name, version=version, labels=labels(run, attempt),
-            ownerReferences=owned(owner or f"uid-{run}"), **more,
+            ownerReferences=owned(owner or uid(run)), **more,
         ),
         "spec": {},
         "status": status or {},
@@ -94,7 +101,7 @@ def pod(
         "metadata": meta(
             f"{parent}-{index}", version=version, labels=labels(run, attempt),
             annotations={"batch.kubernetes.io/job-completion-index": str(index)},
-            ownerReferences=owned(owner or f"uid-{parent}"), **more,
+            ownerReferences=owned(owner or uid(parent)), **more,
         ),
         "spec": {"nodeName": "n"},
         "status": {"phase": "Running", "podIP": "10.0.0.1"} if status is None else status,

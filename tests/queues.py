@@ -14,6 +14,7 @@ from typing import Any, Final
 import yaml
 from cluster import Cluster, tool
 from cluster.kueue import Kueue, running
+from cluster.kueue.manifests import ACCOUNT, NAMESPACE
 from lab import ROOT, Lab
 from plays import play, rlvr
 
@@ -59,6 +60,34 @@ def set_quota(cluster: Cluster, resource: str, amount: int | str) -> None:
         if quota["name"] == resource:
             quota["nominalQuota"] = amount
     cluster.apply(queue)
+
+
+@contextmanager
+def reading_runs(cluster: Cluster) -> Iterator[None]:
+    """Kueue may read our kinds for the time of the block."""
+    api, name = "rbac.authorization.k8s.io", "kueue-reads-m2r"
+    rules = [{"apiGroups": ["m2r.dev"], "resources": ["*"], "verbs": ["get", "list", "watch"]}]
+    account = {"kind": "ServiceAccount", "name": ACCOUNT, "namespace": NAMESPACE}
+    cluster.apply(
+        {
+            "apiVersion": f"{api}/v1",
+            "kind": "ClusterRole",
+            "metadata": {"name": name},
+            "rules": rules,
+        },
+        {
+            "apiVersion": f"{api}/v1",
+            "kind": "ClusterRoleBinding",
+            "metadata": {"name": name},
+            "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": name},
+            "subjects": [account],
+        },
+    )
+    try:
+        yield
+    finally:
+        cluster.delete("clusterrolebinding", name)
+        cluster.delete("clusterrole", name)
 
 
 def queued(name: str, *, labels: Mapping[str, str] | None = None, **spec: Any) -> Manifest:

@@ -219,6 +219,8 @@ def _watch(plan: Plan, job: JobSeen) -> None:
     if spec.watchdog.action == "None":
         plan.degrade("Stalled", stall.ending.message)
         return
+    if plan.lacks_proof():
+        return
     account(plan, stall.ending)
     if spec.watchdog.action == "Fail":
         fail(plan, "Stalled", stall.ending.message)

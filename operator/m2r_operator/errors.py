@@ -51,7 +51,12 @@ class ApiError(ClientError):
     @property
     def refused(self) -> bool:
         """Whether asking again will not help until somebody changes something."""
-        return self.status in (400, 403, 404, 405, 413, 422)
+        return self.status in (400, 403, 404, 405, 413, 422) or self._webhook_fails
+
+    @property
+    def _webhook_fails(self) -> bool:
+        """Whether an admission webhook of somebody else, such as Kueue's, gives no answer."""
+        return self.status == 500 and "failed calling webhook" in self.message
 
 
 class Unreachable(ClientError):  # noqa: N818 - says what the server is

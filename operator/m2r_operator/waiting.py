@@ -92,6 +92,8 @@ def admission(plan: Plan, job: JobSeen) -> bool:
     waits = f"waits in queue {queue}" if queue else f"Job {job.name} is suspended by somebody"
     known = plan.seen.run.status.job
     if draft.is_true("Admitted") and known is not None and known.uid == job.uid:
+        if plan.lacks_proof():
+            return False
         _evicted(plan, queue, waits)
         return True
     if not draft.is_false("Admitted"):

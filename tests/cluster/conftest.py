@@ -5,12 +5,16 @@ Nothing here is skipped: what cannot run fails and says why.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import setup_env
 from cluster import Cluster, ClusterError, connect, down, up
 from lab import Lab, lab
 
@@ -28,16 +32,51 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(900))
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """A test that fails shows what its namespace holds, which is gone a moment later."""
+    report = yield
+    found = getattr(item, "funcargs", {})
+    if report.failed and report.when != "teardown" and {"cluster", "namespace"} <= found.keys():
+        shown = found["cluster"].describe(found["namespace"])
+        report.sections.append((f"namespace {found['namespace']}", shown))
+    return report
+
+
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
-    """The node; one that the tests have started is taken down after them."""
-    try:
-        found = connect()
-    except ClusterError:
-        found = up()
-    yield found
-    if found.started:
-        down()
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that all processes of one run of pytest share."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def cluster(run_folder: Path) -> Iterator[Cluster]:
+    """The node; one that these tests have started is taken down by their last process."""
+    with (run_folder / "cluster.users").open("w") as users:
+        fcntl.flock(users, fcntl.LOCK_SH)
+        try:
+            found = connect()
+        except ClusterError:
+            found = up()
+        started = run_folder / "cluster.started"
+        if found.started:
+            started.touch()
+        yield found
+        try:
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return  # another process still uses it
+        if started.exists():
+            started.unlink()
+            down()
+
+
+@pytest.fixture(autouse=True)
+def _one_at_a_time(run_folder: Path) -> Iterator[None]:
+    """They stop the parts of one node: the processes of a run take turns."""
+    with setup_env.locked(run_folder / "cluster.turn"):
+        yield
 
 
 @pytest.fixture(scope="session")

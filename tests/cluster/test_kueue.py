@@ -23,6 +23,7 @@ from queues import (
     job_names,
     queue_objects,
     queued,
+    reading_runs,
     remove,
     said,
     set_quota,
@@ -152,7 +153,7 @@ def test_a_suspended_run_that_was_admitted_gives_its_place_to_the_next(
     room: Lab, tmp_path: Path
 ) -> None:
     with watching(room.cluster, room.namespace, tmp_path) as pods:
-        room.apply(queued("first", steps=30, stepSeconds=0.2))
+        room.apply(queued("first", steps=600, stepSeconds=0.2, resumeAt=595))
         room.until_phase(RLVR, "first", "Running")
         room.apply(queued("second", steps=20, stepSeconds=0.2))
         room.until_phase(RLVR, "second", "Queued")
@@ -165,7 +166,9 @@ def test_a_suspended_run_that_was_admitted_gives_its_place_to_the_next(
         room.until_phase(RLVR, "second", "Succeeded")
         room.until_phase(RLVR, "first", "Succeeded")
         assert pods.exit_codes("first-rlvrj-1") == [75]
-    assert room.status(RLVR, "first").get("restarts", {}).get("charged", 0) == 0
+    status = room.status(RLVR, "first")
+    assert status["attempt"] == 2
+    assert status.get("restarts", {}).get("charged", 0) == 0
 
 
 def test_what_kueue_wrote_into_a_job_stays_and_the_operator_never_changes_a_job(
@@ -269,18 +272,43 @@ def test_while_kueue_is_down_new_runs_say_so_and_running_ones_go_on(
     assert said(room, "after", "Degraded")[0] == "False"
 
 
-def test_our_kinds_among_kueues_external_frameworks_hold_labelled_runs_back(
-    room: Lab, kueue: Kueue
-) -> None:
-    """A misconfiguration that only an administrator can mend: the condition has to say so."""
+@pytest.fixture
+def misconfigured(kueue: Kueue) -> Iterator[Kueue]:
+    """Kueue with our kind among its external frameworks, which it never should be."""
     kueue.restart(external=[f"{RLVR}.v1alpha1.m2r.dev"])
-    try:
-        room.apply(queued("trapped", labels={names.QUEUE: QUEUE}, scheduling={}, **SHORT))
-        room.until_phase(RLVR, "trapped", "Queued")
-        stays(room, "no Workload", lambda: workloads(room, "trapped") == {})
-    finally:
-        kueue.restart()
-    room.until_phase(RLVR, "trapped", "Succeeded")
+    yield kueue
+    kueue.restart()
+
+
+def test_our_kind_as_an_external_framework_without_rights_to_it_refuses_every_job(
+    room: Lab, misconfigured: Kueue
+) -> None:
+    room.apply(queued("queued", **SHORT), queued("free", scheduling={}, **SHORT))
+    for name in ("queued", "free"):
+        until_said(room, name, "Degraded", "True", "Rejected")
+        told = room.condition(RLVR, name, "Degraded")
+        assert told is not None
+        assert "kueue-webhook-service" in told["message"]
+        assert room.jobs(RLVR, name) == []
+    misconfigured.restart()
+    for name in ("queued", "free"):
+        room.until_phase(RLVR, name, "Succeeded")
+
+
+def test_our_kind_as_an_external_framework_holds_back_runs_with_kueues_label_for_ever(
+    room: Lab, misconfigured: Kueue
+) -> None:
+    """It waits for a Workload of the run itself, which nobody makes."""
+    with reading_runs(room.cluster):
+        misconfigured.restart(external=[f"{RLVR}.v1alpha1.m2r.dev"])
+        room.apply(queued("by-spec", **SHORT), queued("free", scheduling={}, **SHORT))
+        room.apply(queued("labelled", labels={names.QUEUE: QUEUE}, scheduling={}, **SHORT))
+        room.until_phase(RLVR, "by-spec", "Succeeded")
+        room.until_phase(RLVR, "free", "Succeeded")
+        stays(room, "it waits", lambda: room.phase(RLVR, "labelled") == "Queued")
+        assert workloads(room, "labelled") == {}
+        misconfigured.restart()
+        room.until_phase(RLVR, "labelled", "Succeeded")
 
 
 def test_the_runs_of_the_documentation_queue_and_evict_as_it_says(

@@ -118,6 +118,10 @@ def strict(cluster: Cluster, namespace: str) -> str:
         "label", "--overwrite", "namespace", namespace,
         f"{label}/enforce=restricted", f"{label}/warn=restricted",
     )  # fmt: skip
+    cluster.wait(
+        "pods may be made",
+        lambda: cluster.try_get("serviceaccount", "default", namespace=namespace),
+    )
     return namespace
 
 

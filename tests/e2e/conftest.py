@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from integration.conftest import s3  # noqa: F401 - a fixture
 from runs import M2R, Golden, manifests, run, write
+from trials import Trial
 
 HERE = Path(__file__).parent
 
@@ -34,3 +35,9 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Golden:
     files = write(manifests(), folder / "manifests")
     report = ("--report", str(folder / "report.html"))
     return run(M2R(folder), files, (folder / "store").as_uri(), *report)
+
+
+@pytest.fixture
+def trial(request: pytest.FixtureRequest, golden: Golden, m2r: M2R, tmp_path: Path) -> Trial:
+    """The stage that the test is parametrised with (see `stages`)."""
+    return Trial(m2r, golden, request.param, tmp_path)

@@ -107,7 +107,8 @@ CODES = {"a store of no kind": 78}
 def test_wrong_usage_is_told_in_one_line(m2r: M2R, tmp_path: Path, case: str) -> None:
     arguments, named = USAGE[case]
     check_one_line(m2r(*arguments, cwd=tmp_path), CODES.get(case, 64), named)
-    assert list(tmp_path.iterdir()) == []
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left <= {"termination-log"}  # the last words of `m2r stage`, for the kubelet
 
 
 @pytest.mark.parametrize("option", ["--summary", "--report"])

@@ -11,117 +11,16 @@ import re
 import signal
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 
 import pytest
-from runs import (
-    KILLED,
-    M2R,
-    Done,
-    Golden,
-    Process,
-    change,
-    files_under,
-    manifests,
-    stage_file,
-    write,
-)
+from runs import KILLED, M2R, Golden, Process, change, files_under, manifests, write
+from trials import TRAINING, Trial, stages
 
 from m2r_train.core.rng import derive_seed
 from m2r_train.store import read_head
 from m2r_train.store.local import LocalStore
-
-TRAINING = ("sft", "rlvr")
-
-
-@dataclass
-class Trial:
-    """A stage of the golden run in a store of its own, attempt by attempt."""
-
-    m2r: M2R
-    golden: Golden
-    name: str
-    home: Path
-    journals: list[set[tuple[int, str]]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self.spec = stage_file(self.golden, self.name, self.home / "store", self.home / "spec.json")
-        self.folder = self.home / "store" / self.spec.run_prefix
-
-    def start(self, **env: str) -> Process:
-        """Starts an attempt."""
-        return self.m2r.start("stage", "--spec", self.home / "spec.json", "--port", 0, **env)
-
-    def ended(self, process: Process) -> Done:
-        """Waits for an attempt's end, and notes what is in the journal then."""
-        done = process.wait()
-        self.journals.append(self.journal())
-        return done
-
-    def killed_at(self, point: str) -> None:
-        """An attempt that dies at a named point (``name:n``, the nth time)."""
-        done = self.ended(self.start(M2R_KILL_AT=point))
-        assert done.code == KILLED, f"{self.name} never came to {point}: {done.err}"
-
-    def finish(self) -> Done:
-        """An attempt that nobody disturbs; the run has to be as golden after it."""
-        done = self.ended(self.start())
-        assert done.code == 0, done.err
-        self.check()
-        return done
-
-    def check(self) -> None:
-        """The result is that of the golden run, bit for bit, and nothing lies about."""
-        golden = self.golden.folder(self.name)
-        head = read_head(LocalStore(self.folder))
-        assert head is not None and head.done and head.result is not None
-        assert head.result["digest"] == self.golden.digests[self.name]
-        for part in ("model", "dataset", "eval"):
-            assert files_under(self.folder / part) == files_under(golden / part)
-        if self.name in TRAINING:
-            history = "records/history.jsonl"
-            assert (self.folder / history).read_bytes() == (golden / history).read_bytes()
-            kept = {f"e{ref.epoch}-s{ref.step}" for ref in head.chain}
-            there = {path.name for path in (self.folder / "checkpoints").iterdir()}
-            assert there == kept | {Path(bad).name for bad in head.bad}
-            assert len(kept) <= 2
-        assert self.journal() == set()
-        assert self.nothing_paid_twice()
-
-    def journal(self) -> set[tuple[int, str]]:
-        """(epoch, key) of every journal entry."""
-        found = set()
-        for file in (self.folder / "journal").rglob("*"):
-            if file.is_file() and not file.name.startswith(".m2r-"):
-                epoch, _, key = file.relative_to(self.folder / "journal").as_posix().partition("/")
-                found.add((int(epoch.removeprefix("e")), key))
-        return found
-
-    def nothing_paid_twice(self) -> bool:
-        """What one attempt has put into the journal no other attempt has made again."""
-        writers: dict[str, set[int]] = {}
-        for journal in self.journals:
-            for epoch, key in journal:
-                writers.setdefault(key, set()).add(epoch)
-        return all(len(epochs) == 1 for epochs in writers.values())
-
-    def step(self) -> int:
-        """The step of the newest commit."""
-        head = read_head(LocalStore(self.folder))
-        return 0 if head is None else head.step
-
-
-@pytest.fixture
-def trial(request: pytest.FixtureRequest, golden: Golden, m2r: M2R, tmp_path: Path) -> Trial:
-    """The stage that the test is parametrised with."""
-    return Trial(m2r, golden, request.param, tmp_path)
-
-
-def stages(*names: str) -> pytest.MarkDecorator:
-    return pytest.mark.parametrize("trial", names, indirect=True)
-
 
 # kills at named points
 

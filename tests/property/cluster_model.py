@@ -34,7 +34,6 @@ class Pod(NamedTuple):
     asked: int = -1
     ended: int = -1
     lost: bool = False
-    stray: bool = False
 
     @property
     def lives(self) -> bool:
@@ -52,7 +51,6 @@ class Job(NamedTuple):
     outcome: str = ""
     broken: int | None = None
     marked: bool = False
-    stray: bool = False
 
 
 class Run(NamedTuple):
@@ -103,6 +101,7 @@ class World(NamedTuple):
     head: tuple[int, int] = (0, 0)  # attempt and pod that own the store
     step: int = 0
     hour: int = 0
+    made: int = 0  # Jobs and pods so far; the last one's serial number
 
 
 class Options(NamedTuple):
@@ -305,7 +304,7 @@ def _hold(world: World, job: Job, pods: list[Pod]) -> Iterator[Move]:
             yield "pod-gone", True, world._replace(pods=swap(world.pods, pod, None))
 
 
-def _drive(world: World, job: Job, pods: list[Pod], options: Options) -> Iterator[Move]:
+def _drive(world: World, job: Job, pods: list[Pod], options: Options) -> Iterator[Move]:  # noqa: PLR0912 - a controller, case by case
     stopping = [p for p in pods if job.was_suspended and p.asked >= 0 and job.broken is None]
     if stopping:  # released before all pods of the former stretch were gone
         for pod in stopping:
@@ -333,10 +332,9 @@ def _drive(world: World, job: Job, pods: list[Pod], options: Options) -> Iterato
     there = {p.index for p in pods}
     for index in range(options.nodes):
         if index not in there:
-            serial = 1 + max((p.serial for p in world.pods if p.attempt == job.attempt), default=0)
-            serial = max(serial, 10 * job.serial) + (2 if job.was_suspended else 0)
-            new = Pod(job.attempt, serial, job.serial, index, stray=job.stray)
-            yield "make-pod", True, world._replace(pods=(*world.pods, new))
+            made = world.made + 1
+            new = Pod(job.attempt, made, job.serial, index)
+            yield "make-pod", True, world._replace(pods=(*world.pods, new), made=made)
             break
     if len(there) == options.nodes and all(p.code == 0 for p in pods):
         jobs = swap(world.jobs, job, job._replace(outcome="Complete"))

@@ -189,11 +189,8 @@ class Model:
     def _create(self, world: World, attempt: int, queued: bool) -> World:
         if world.run.gone or any(j.attempt == attempt for j in world.jobs):
             return world  # its owner is gone, so it goes at once; or the name is taken
-        facts = self.facts_of(world)
-        late = attempt < facts.attempt or attempt == facts.accounted or facts.suspended
-        serial = 1 + sum(p.attempt == attempt for p in world.pods) if attempt else 1
-        job = Job(attempt, serial, queued, queued, stray=late and attempt > 0)
-        return world._replace(jobs=tuple(sorted((*world.jobs, job))))
+        job = Job(attempt, world.made + 1, queued, queued)
+        return world._replace(jobs=tuple(sorted((*world.jobs, job))), made=world.made + 1)
 
     # decisions
 

@@ -36,9 +36,9 @@ by side. The host reaches the node, pods and Services by routes over one veth pa
     Name of a tiny static image that is always present. Subcommands: ``serve [PORT]`` (GET /
     answers ``hello``, /env?NAME a variable, /metrics ``toolbox_answer 42``), ``sleep SECONDS``
     (dies of SIGTERM), ``exit N``, ``print TEXT [N]`` (prints, then exits with N),
-    ``get URL [TOKEN_FILE CA_FILE]``,
-    ``trap-term N`` (prints ``got TERM`` and exits with N), ``ignore-term``, ``env NAME``,
-    ``tcp HOST:PORT``, ``write FILE TEXT``, ``cat FILE``. It has no shell; uid 65532 by default.
+    ``get URL [TOKEN_FILE CA_FILE]``, ``trap-term N`` (prints ``got TERM`` and exits with N),
+    ``ignore-term``, ``env NAME``, ``tcp HOST:PORT``, ``write FILE TEXT``, ``cat FILE``. It
+    has no shell; uid 65532 by default.
 
 **Cluster**: attributes
 

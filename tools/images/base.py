@@ -6,28 +6,26 @@ docker-archive of one layer, kept in the user's cache.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import io
 import json
-import os
 import shutil
-import tarfile
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from setup_env import locked
 
+from images.archive import write_single_layer
 from images.machine import ImageError, cache, run, say
 
 PACKAGES = ("ca-certificates", "python3", "python3-venv")
-VERSION = 1  # of what is done to the folder; part of the key
+VERSION = 2  # of what is done to the folder; part of the key
 # What a package manager or a person would use, and a container never does.
 RUBBISH = ("var/cache/apt", "var/lib/apt/lists", "var/log", "usr/share/doc", "usr/share/man",
            "usr/share/locale", "usr/share/info", "usr/share/lintian",
            "var/cache/debconf")  # fmt: skip
 NAME = "localhost/m2r-base"
+PATH = "PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"
 
 
 @dataclass(frozen=True)
@@ -126,32 +124,9 @@ def clean(folder: Path) -> None:
 def write_archive(folder: Path, archive: Path, reference: str, architecture: str) -> None:
     """Writes ``folder`` as the one layer of a docker-archive named ``reference``."""
     layer = archive.with_suffix(".layer")
-    epoch = int(os.environ.get("SOURCE_DATE_EPOCH", "0"))
     order = ["--sort=name", "--numeric-owner", "--format=posix"]
     order += ["--pax-option=exthdr.name=%d/PaxHeaders/%f,delete=atime,delete=ctime"]
-    run(["tar", "-C", str(folder), *order, "--exclude=./dev/*", "--exclude=./proc/*",
-         "--exclude=./sys/*", "-cf", str(layer), "."])  # fmt: skip
-    with layer.open("rb") as data:
-        digest = hashlib.file_digest(data, "sha256").hexdigest()
-    config = {
-        "architecture": architecture,
-        "os": "linux",
-        "created": "1970-01-01T00:00:00Z",
-        "config": {"Env": ["PATH=/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin"]},
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-        "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "debootstrap"}],
-    }
-    text = json.dumps(config).encode()
-    name = f"{hashlib.sha256(text).hexdigest()}.json"
-    manifest = [{"Config": name, "RepoTags": [reference], "Layers": [f"{digest}/layer.tar"]}]
-    with tarfile.open(archive, "w") as out:
-        for path, content in ((name, text), ("manifest.json", json.dumps(manifest).encode())):
-            entry = tarfile.TarInfo(path)
-            entry.size, entry.mtime = len(content), epoch
-            out.addfile(entry, io.BytesIO(content))
-        entry = tarfile.TarInfo(f"{digest}/layer.tar")
-        entry.size, entry.mtime = layer.stat().st_size, epoch
-        with layer.open("rb") as data:
-            out.addfile(entry, data)
-    with contextlib.suppress(FileNotFoundError):
-        layer.unlink()
+    kept = [f"--exclude=./{name}/*" for name in ("dev", "proc", "sys")]
+    run(["tar", "-C", str(folder), *order, *kept, "-cf", str(layer), "."])
+    write_single_layer(archive, layer, reference, architecture, {"Env": [PATH]})
+    layer.unlink()

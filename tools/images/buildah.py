@@ -8,9 +8,11 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from images.archive import write_docker_archive
 from images.machine import USERINFO, ImageError, say
 
 POLICY = '{"default": [{"type": "insecureAcceptAnything"}]}\n'  # archives of our own, no registry
@@ -64,7 +66,7 @@ class Buildah:
                 words.seek(0)
                 tail = "\n".join([*out.splitlines(), *words.read().splitlines()][-TAIL:])
                 raise ImageError(
-                    f"buildah {command[-1]}: failed ({process.returncode}):\n"
+                    f"{command[0]} {command[-1]}: failed ({process.returncode}):\n"
                     + USERINFO.sub("", tail)
                 )
         return out.strip()
@@ -80,9 +82,8 @@ class Buildah:
 
     def look(self, image: str) -> str:
         """A container made from ``image`` to look into; `clean` leaves it alone while we live."""
-        return self.run(
-            "from", "--pull-never", self._policy(), "--name", f"look-{os.getpid()}", image
-        )
+        name = f"look-{os.getpid()}-{time.monotonic_ns()}"
+        return self.run("from", "--pull-never", self._policy(), "--name", name, image)
 
     @staticmethod
     def _alive(container: str) -> bool:
@@ -107,13 +108,16 @@ class Buildah:
         mounts: Sequence[str],
         secrets: Mapping[str, Path],
         epoch: int | None,
+        target: str | None = None,
     ) -> str:
-        """Builds ``dockerfile`` in ``context`` as ``reference``; the image's ID."""
+        """Builds ``dockerfile`` (or one stage of it) in ``context``; the image's ID."""
         options = ["--isolation", "chroot", "--network", "host", "--layers", "--pull=false"]
         options += ["--format", "oci", "--identity-label=false", "--no-hosts", self._policy()]
         options += [f"--build-arg={name}={value}" for name, value in arguments.items()]
         options += [f"--volume={mount}" for mount in mounts]
         options += [f"--secret=id={name},src={path}" for name, path in secrets.items()]
+        if target is not None:
+            options += ["--target", target]
         if epoch is not None:
             options += [f"--timestamp={epoch}"]
         with tempfile.NamedTemporaryFile("r", dir=self.storage) as image_id:
@@ -123,9 +127,14 @@ class Buildah:
 
     def save(self, reference: str, archive: Path) -> None:
         """Writes the image as a docker-archive, under its full name."""
-        self.run(
-            "push", "--quiet", self._policy(), reference, f"docker-archive:{archive}:{reference}"
-        )
+        # Layers that were saved before lie there already: only new ones are read and digested.
+        layout = self.storage / "layout"
+        place = f"oci:{layout}:{reference.rsplit(':', 1)[1]}"
+        where = f"[{driver(self.storage)}@{self.storage / 'root'}+{self._runroot}]"
+        skopeo = ["skopeo", "--policy", str(self._settings / "policy.json"), "copy", "--quiet"]
+        skopeo += ["--dest-oci-accept-uncompressed-layers"]
+        self._stream([*skopeo, f"containers-storage:{where}{reference}", place])
+        write_docker_archive(layout, reference, archive)
 
     def _policy(self) -> str:
         return f"--signature-policy={self._settings / 'policy.json'}"

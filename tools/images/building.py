@@ -9,6 +9,7 @@ import subprocess
 import tempfile
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from setup_env import ROOT, locked
@@ -35,7 +36,7 @@ from images.recipes import (
 )
 
 KEEP = 2  # archives of an image; older ones go
-FORMAT = "2"  # raise to build all images anew
+FORMAT = "4"  # raise to build all images anew
 UNKNOWN = "unknown"
 EPOCH = "SOURCE_DATE_EPOCH"
 
@@ -65,10 +66,16 @@ def build(name: str, *, base: str | None = None, root: Path = ROOT) -> Image:
     recipe = RECIPES[name]
     files = context_files(root / recipe.dockerfile, root)
     libraries = [Path("requirements") / f"{lock}.lock" for lock in recipe.locks]
-    ground = [FORMAT, base or repr(this_release())]
-    dependencies = digest_of(libraries, root, *ground)
-    more = [json.dumps(dict(recipe.arguments)), version(root), os.environ.get(EPOCH, "")]
-    key = digest_of([*files, Path(recipe.dockerfile)], root, *ground, *more)
+    ground = base or repr(this_release())
+    dependencies = digest_of(libraries, root, ground)
+    more = [
+        FORMAT,
+        ground,
+        json.dumps(dict(recipe.arguments)),
+        version(root),
+        os.environ.get(EPOCH, ""),
+    ]
+    key = digest_of([*files, Path(recipe.dockerfile)], root, *more)
     archive = cache() / "archives" / f"{name}-{key[:16]}.tar"
     with locked(cache() / "locks" / f"{name}.lock"):
         found = read(archive)
@@ -118,15 +125,22 @@ def make(
     with tempfile.TemporaryDirectory(dir=cache(), prefix=f"{name}-") as work:
         context = Path(work) / "context"
         copy_context(files, root, context)
-        digest = buildah.build(
+        prepared = partial(
+            buildah.build,
             root / recipe.dockerfile,
             context,
-            reference,
-            arguments=arguments,
             mounts=build_mounts(Path(work), foundation),
             secrets=build_secrets(Path(work)),
             epoch=int(epoch) if epoch else None,
         )
+        if recipe.runtime is not None:
+            made_from = [Path(recipe.dockerfile), *map(Path, recipe.runtime)]
+            tag = digest_of(made_from, root, dependencies)[:16]
+            kept = f"localhost/{recipe.name}-runtime:{tag}"
+            if not buildah.has(kept):
+                prepared(kept, arguments=arguments, target="runtime")
+            arguments["RUNTIME"] = kept
+        digest = prepared(reference, arguments=arguments)
         fresh = Path(work) / "image.tar"
         buildah.save(reference, fresh)
         image = Image(name, archive, reference, digest, buildah.storage)

@@ -7,9 +7,7 @@ write, an own process 1: the image's promises are held against it. Needs root, `
 
 from __future__ import annotations
 
-import json
 import subprocess
-import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from typing import Any
 
 from setup_env import locked
 
+from images.archive import documents
 from images.buildah import Buildah
 from images.building import Image
 from images.machine import cache
@@ -104,17 +103,3 @@ def mounted(image: Image) -> Iterator[Rootfs]:
 def configuration(archive: Path) -> dict[str, Any]:
     """The ``config`` part of the image in a docker-archive: user, variables, labels, entrypoint."""
     return dict(documents(archive)[1]["config"])
-
-
-def documents(archive: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The manifest's one entry and the image's configuration, of a docker-archive."""
-    with tarfile.open(archive) as content:
-        manifest = json.load(content.extractfile("manifest.json") or _missing(archive))[0]
-        return manifest, json.load(content.extractfile(manifest["Config"]) or _missing(archive))
-
-
-def _missing(archive: Path) -> Any:
-    raise FileNotFoundError(f"{archive}: not a docker-archive")
-
-
-__all__ = ["Rootfs", "configuration", "documents", "mounted"]

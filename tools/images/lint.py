@@ -79,10 +79,13 @@ def unpinned(base: str, stages: set[str], defaults: dict[str, str]) -> Iterator[
     if base in stages or base == "scratch":
         return
     argument = re.fullmatch(r"\$\{?(\w+)\}?", base)
+    default = defaults.get(argument[1], "") if argument else ""
+    if default in stages:
+        return
     if argument is None:
         yield f"{base}: take the base as a build argument, so that a release can name a digest"
         return
-    reference = REFERENCE.fullmatch(defaults.get(argument[1], ""))
+    reference = REFERENCE.fullmatch(default)
     if reference is None or reference["tag"] in (None, "latest"):
         yield f"{argument[1]}: its default has no tag of a version"
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from setup_env import cache_dir, tool_env
 
 # Command -> Debian package that has it.
-TOOLS = {"buildah": "buildah", "debootstrap": "debootstrap", "tar": "tar"}
+TOOLS = {"buildah": "buildah", "debootstrap": "debootstrap", "skopeo": "skopeo", "tar": "tar"}
 BUNDLE = Path("/etc/ssl/certs/ca-certificates.crt")  # where Debian's images keep theirs
 BUNDLE_VARIABLES = ("PIP_CERT", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 USERINFO = re.compile(r"(?<=://)[^/@\s]+@")

@@ -14,7 +14,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The first test on a new machine builds helm, which takes minutes."""
     for item in items:
         if HERE in item.path.parents:
-            item.add_marker(pytest.mark.slow)
+            item.add_marker(
+                pytest.mark.cluster
+            )  # with them: both need tools that take minutes to build
             item.add_marker(pytest.mark.timeout(1800))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from operator_objects import KEY, job, labels, meta, owned, pod, seen, sft
+from operator_objects import KEY, job, labels, meta, owned, pod, seen, sft, uid
 
 from m2r_operator import children as module
 from m2r_operator.children import Children
@@ -17,8 +17,8 @@ class Cache(Children):
         self.dirty: list[Key] = []
         super().__init__(self.dirty.append)
 
-    def seen(self, attempt: int = 1, uid: str = "") -> tuple[list[JobSeen], list[PodSeen]]:
-        status = {"attempt": attempt, **({"job": {"name": "x", "uid": uid}} if uid else {})}
+    def seen(self, attempt: int = 1, last: str = "") -> tuple[list[JobSeen], list[PodSeen]]:
+        status = {"attempt": attempt, **({"job": {"name": "x", "uid": last}} if last else {})}
         jobs, pods = self.of(seen(sft(status=status)))
         return list(jobs), list(pods)
 
@@ -70,7 +70,7 @@ def test_a_pod_that_is_deleted_stays_as_it_was_in_its_last_moment() -> None:
     cache = Cache()
     cache.put_job(job())
     cache.put_pod(pod(version=20))
-    cache.remove_pod("uid-ci-sftj-1-0", pod(version=21, status=FAILED))
+    cache.remove_pod(uid("ci-sftj-1-0"), pod(version=21, status=FAILED))
     (gone,) = cache.seen()[1]
     assert (gone.gone, gone.exit_code, gone.live) == (True, 75, False)
     cache.put_pod(pod(version=19))  # late news
@@ -103,7 +103,7 @@ def test_pods_outlive_their_job_while_they_end() -> None:
     cache = Cache()
     cache.put_job(job())
     cache.put_pod(pod())
-    cache.remove_job("uid-ci-sftj-1")
+    cache.remove_job(uid("ci-sftj-1"))
     jobs, pods = cache.seen()
     assert (jobs, [p.live for p in pods]) == ([], [True])
 
@@ -112,13 +112,13 @@ def test_after_a_restart_pods_of_a_job_that_is_gone_are_known_by_the_status() ->
     cache = Cache()
     cache.put_pod(pod())
     assert cache.seen()[1] == []
-    assert [p.name for p in cache.seen(uid="uid-ci-sftj-1")[1]] == ["ci-sftj-1-0"]
+    assert [p.name for p in cache.seen(last=uid("ci-sftj-1"))[1]] == ["ci-sftj-1-0"]
 
 
 def test_a_deleted_job_does_not_come_back_with_late_news() -> None:
     cache = Cache()
     cache.put_job(job(version=10))
-    cache.remove_job("uid-ci-sftj-1")
+    cache.remove_job(uid("ci-sftj-1"))
     cache.put_job(job(version=9))
     assert cache.seen()[0] == []
 
@@ -128,7 +128,7 @@ def test_gone_pods_are_dropped_once_their_attempt_is_judged() -> None:
     for attempt in (1, 2):
         cache.put_job(job(attempt=attempt))
         cache.put_pod(pod(attempt=attempt))
-        cache.remove_pod(f"uid-ci-sftj-{attempt}-0")
+        cache.remove_pod(uid(f"ci-sftj-{attempt}-0"))
     run = seen(sft(status={"attempt": 2}))
     cache.forget(run)
     assert [p.attempt for p in cache.seen()[1]] == [2]
@@ -149,8 +149,8 @@ def test_nothing_stays_of_a_run_that_no_longer_exists() -> None:
     cache = Cache()
     cache.put_job(job())
     cache.put_pod(pod())
-    cache.remove_job("uid-ci-sftj-1")
-    cache.remove_pod("uid-ci-sftj-1-0")
+    cache.remove_job(uid("ci-sftj-1"))
+    cache.remove_pod(uid("ci-sftj-1-0"))
     cache.sweep([])
     assert cache.counts() == (0, 0)
     assert (dict(cache._former), dict(cache._pods_of), dict(cache._jobs_of)) == ({}, {}, {})
@@ -159,8 +159,8 @@ def test_nothing_stays_of_a_run_that_no_longer_exists() -> None:
 def test_the_sweep_keeps_what_a_run_is_still_judged_by() -> None:
     cache = Cache()
     cache.put_pod(pod())
-    cache.remove_pod("uid-ci-sftj-1-0")
-    cache.sweep([seen(sft(status={"attempt": 1, "job": {"name": "x", "uid": "uid-ci-sftj-1"}}))])
+    cache.remove_pod(uid("ci-sftj-1-0"))
+    cache.sweep([seen(sft(status={"attempt": 1, "job": {"name": "x", "uid": uid("ci-sftj-1")}}))])
     assert cache.counts() == (0, 1)
 
 
@@ -172,13 +172,13 @@ def test_the_memory_of_gone_pods_is_bounded_and_the_first_to_go_stay(
     cache.put_job(job())
     for index in range(20):
         cache.put_pod(pod(index=index))
-        cache.remove_pod(f"uid-ci-sftj-1-{index}")
+        cache.remove_pod(uid(f"ci-sftj-1-{index}"))
     assert [p.index for p in cache.seen()[1]] == [0, 1, 2, 3, 4]
 
 
 def test_the_purge_job_is_attempt_zero() -> None:
     cache = Cache()
     purge = {"metadata": meta("ci-sftj-purge", version=3, labels=labels(attempt=0),
-                              ownerReferences=owned("uid-ci")), "status": {}}  # fmt: skip
+                              ownerReferences=owned(uid("ci"))), "status": {}}  # fmt: skip
     cache.put_job(purge)
     assert [(j.name, j.attempt, j.owned) for j in cache.seen()[0]] == [("ci-sftj-purge", 0, True)]

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from fakeapi import FakeApi
 from operator_objects import job, pod, rlvr, sft
-from simtime import simulate, sim_now, until
+from simtime import sim_now, simulate, until
 
 from m2r_operator.client import Client
 from m2r_operator.controller import Controller
@@ -172,9 +172,7 @@ def test_a_refusal_is_seen_by_the_next_decision_and_cleared_by_what_works() -> N
         if seen.jobs:
             return Decision(status=JobStatus(attempt=1, phase="Running"))
         phase = "Queued" if seen.rejected else "Pending"
-        return Decision(
-            status=JobStatus(attempt=1, phase=phase), actions=(make,), requeue=30.0
-        )
+        return Decision(status=JobStatus(attempt=1, phase=phase), actions=(make,), requeue=30.0)
 
     async def test(world: World) -> None:
         quota = world.api.fail(
@@ -216,7 +214,8 @@ def test_a_decision_that_needs_proof_is_made_from_a_fresh_look() -> None:
         fresh = world.looks[1]
         assert fresh.fresh
         assert [j.name for j in fresh.jobs] == ["ci-sftj-1"]
-        assert [(p.name, p.gone) for p in fresh.pods] == [("ci-sftj-1-0", False)]
+        assert [(p.name, p.gone) for p in fresh.pods] == [
+                ("ci-sftj-1-0", False), ("ci-sftj-1-7", True)]  # fmt: skip
         reads = [r.path.rsplit("/", 1)[1] for r in world.api.requests if r.method == "GET"]
         assert reads[:3] == ["ci", "jobs", "pods"], "the run first, its pods last"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from operator_objects import job, pod, rlvr, sft
+from operator_objects import job, pod, rlvr, sft, uid
 
 from m2r_operator.observe import (
     job_seen,
@@ -41,7 +41,7 @@ def test_a_run_is_read() -> None:
         "creationTimestamp": TIME,
     }  # fmt: skip
     run = run_seen("SFTJob", body)
-    assert (run.key, run.uid, run.generation) == (Key("SFTJob", "ns", "ci"), "uid-ci", 3)
+    assert (run.key, run.uid, run.generation) == (Key("SFTJob", "ns", "ci"), uid("ci"), 3)
     assert (run.resource_version, run.deleting_since, run.created) == ("7", AT, AT)
     assert (run.finalizers, run.labels) == (("f",), {"a": "b"})
     assert run.spec is not None
@@ -104,7 +104,7 @@ def test_a_job_is_read() -> None:
     seen = job_seen(body)
     assert (seen.suspended, seen.deleting, seen.active) == (True, True, 2)
     assert (seen.message, seen.finished) == ("m", AT)
-    assert (owner_uid(body), labelled_run(body)) == ("uid-ci", Key("SFTJob", "ns", "ci"))
+    assert (owner_uid(body), labelled_run(body)) == (uid("ci"), Key("SFTJob", "ns", "ci"))
 
 
 def container(**state: Any) -> dict[str, Any]:

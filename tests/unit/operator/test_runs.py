@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from operator_objects import KEY, done, rlvr, seen, sft
+from operator_objects import KEY, done, rlvr, seen, sft, uid
 
 from m2r_operator.runs import Runs
 from m2r_operator.state import Key
@@ -55,7 +55,7 @@ def test_a_run_made_anew_under_its_name_is_another() -> None:
     again = sft(version=9)
     again["metadata"]["uid"] = "another"
     runs.put("SFTJob", again)
-    assert (attempt(runs), runs.key_of_uid("another"), runs.key_of_uid("uid-ci")) == (0, KEY, None)
+    assert (attempt(runs), runs.key_of_uid("another"), runs.key_of_uid(uid("ci"))) == (0, KEY, None)
     runs.remove("SFTJob", sft(version=8))  # the old one's deletion comes late
     assert attempt(runs) == 0
 

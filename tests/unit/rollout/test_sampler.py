@@ -252,3 +252,21 @@ def test_a_placeholder_that_the_policy_samples_is_a_token_like_any_other() -> No
     assert inside
     expected = trained_logprobs(policy, asked, inside, 1.0)
     assert [p for c in inside for p in c.logprobs] == pytest.approx(expected, abs=1e-4)
+
+
+def test_it_asks_before_each_token_whether_to_go_on(policy: Policy, asked: list[Request]) -> None:
+    looks: list[int] = []
+    engine = InProcessSampler(policy, look=lambda: looks.append(1))
+    groups = engine.generate(asked, SEEDS, SAMPLED)
+    assert len(looks) == max(len(c.tokens) for group in groups for c in group)
+
+
+def test_what_is_raised_between_two_tokens_ends_the_drawing(
+    policy: Policy, asked: list[Request]
+) -> None:
+    def leave() -> None:
+        raise InterruptedError("asked to stop")
+
+    engine = InProcessSampler(policy, look=leave)
+    with pytest.raises(InterruptedError):
+        engine.generate(asked, SEEDS, SAMPLED)

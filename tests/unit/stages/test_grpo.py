@@ -469,3 +469,37 @@ def test_an_engine_that_is_not_built_in_is_refused() -> None:
     assert isinstance(rollout_engine("inprocess", policy), InProcessSampler)
     with pytest.raises(ConfigError, match=r"'vllm' is not available.*engine: inprocess"):
         rollout_engine("vllm", policy)
+
+
+def test_an_update_may_be_broken_off_until_a_parameter_changes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(grpo, "_CELLS", 1)  # a micro-batch for each prompt
+    policy = small_policy()
+    engine = Recorder(policy)
+    requests, samples, completions = batch(policy, *GROUPS)
+    twice = replace(OBJECTIVE, updates=2)
+    scored = score_groups(policy, samples, completions, twice)
+    steps_when_asked: list[int] = []
+
+    def look() -> None:
+        steps_when_asked.append(len(engine.grads))
+
+    update(policy, None, engine, requests, scored, twice, 0.0, 1e-3, look)
+    assert steps_when_asked == [0, 0]  # before each micro-batch of the first pass, then never
+    assert len(engine.grads) == 2
+
+
+def test_an_update_that_is_broken_off_leaves_every_parameter_as_it_was() -> None:
+    policy = small_policy()
+    before = {n: p.detach().clone() for n, p in policy.module.named_parameters()}
+    engine = Recorder(policy)
+    requests, samples, completions = batch(policy, *GROUPS)
+    scored = score_groups(policy, samples, completions, OBJECTIVE)
+
+    def leave() -> None:
+        raise InterruptedError("asked to stop")
+
+    with pytest.raises(InterruptedError):
+        update(policy, None, engine, requests, scored, OBJECTIVE, 0.0, 1e-3, leave)
+    assert all(torch.equal(p, before[n]) for n, p in policy.module.named_parameters())

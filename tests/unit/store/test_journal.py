@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2r_train.store import LocalStore
-from m2r_train.store._journal import _MAGIC, Journal, _digest, step_of
+from m2r_train.store._journal import _MAGIC, HELPERS, Journal, _digest, step_of
 
 
 @pytest.fixture
@@ -83,6 +83,48 @@ def test_clearing_removes_earlier_steps_of_all_earlier_writers_only(store: Local
     )
     assert journal.get("s9/a") is None
     assert journal.get("s11/a") == b"x"
+
+
+def test_helpers_entries_are_read_by_every_owner_and_cleared_with_the_others(
+    store: LocalStore,
+) -> None:
+    Journal(store, HELPERS).put("s1/a", b"helped")
+    for epoch in (1, 7):
+        assert Journal(store, epoch).get("s1/a") == b"helped"
+    Journal(store, 7).clear(2)
+    assert list(store.list("journal/")) == []
+
+
+def test_a_helper_reads_the_entries_of_every_owner(store: LocalStore) -> None:
+    Journal(store, 5).put("s1/a", b"owner")
+    assert Journal(store, HELPERS).get("s1/a") == b"owner"
+
+
+def test_what_helpers_write_later_is_seen_after_a_refresh(store: LocalStore) -> None:
+    owner = Journal(store, 1)
+    assert owner.keys() == set()
+    Journal(store, HELPERS).put("s1/a", b"helped")
+    assert owner.get("s1/a") is None
+    owner.refresh()
+    assert owner.keys() == {"s1/a"}
+    assert owner.get("s1/a") == b"helped"
+
+
+def test_only_the_own_entry_is_deleted(store: LocalStore) -> None:
+    owner, helper = Journal(store, 1), Journal(store, HELPERS)
+    owner.put("s1/a", b"owner")
+    helper.put("s1/a", b"helped")
+    helper.delete("s1/a")
+    assert [entry.key for entry in store.list("journal/")] == ["journal/e1/s1/a"]
+
+
+@pytest.mark.parametrize(("steps", "newest"), [((), None), ((3,), 3), ((12, 9, 10), 12)])
+def test_the_newest_step_is_the_highest_with_an_entry(
+    store: LocalStore, steps: tuple[int, ...], newest: int | None
+) -> None:
+    for step in steps:
+        Journal(store, 1).put(f"s{step}/a", b"x")
+    assert Journal(store, 2).newest() == newest
 
 
 class _OneEntry:

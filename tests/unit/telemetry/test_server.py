@@ -30,19 +30,23 @@ def ask(server: StatusServer, path: str, method: str = "GET") -> tuple[int, dict
 
 def test_status_is_the_document_that_the_operator_reads(server: StatusServer) -> None:
     checkpoint = {"uri": "s3://lab/runs/x/checkpoints/e1-s20", "step": 20}
+    resumed = {"step": 20, "lostSteps": None}
     server.update(phase="Running", step=21, total_steps=100, last_checkpoint=checkpoint)
     server.update(metrics={"reward_mean": 0.61, "loss": math.nan})
+    server.update(attempt=2, epoch=3, resumed_from=resumed, last_step_time=1.5)
     status, headers, body = ask(server, "/status")
     assert (status, headers["Content-Type"]) == (200, "application/json")
     assert json.loads(body) == {
         "phase": "Running", "step": 21, "totalSteps": 100, "metrics": {"reward_mean": 0.61},
-        "lastCheckpoint": checkpoint,
+        "lastCheckpoint": checkpoint, "attempt": 2, "epoch": 3, "resumedFrom": resumed,
+        "lastStepTime": 1.5,
     }  # fmt: skip
 
 
 def test_a_fresh_server_has_a_complete_status(server: StatusServer) -> None:
     assert json.loads(ask(server, "/status")[2]) == {
-        "phase": "Pending", "step": 0, "totalSteps": 0, "metrics": {}, "lastCheckpoint": None,
+        "phase": "Starting", "step": 0, "totalSteps": 0, "metrics": {}, "lastCheckpoint": None,
+        "attempt": None, "epoch": None, "resumedFrom": None, "lastStepTime": None,
     }  # fmt: skip
 
 

@@ -20,12 +20,14 @@ def test_the_document_has_the_names_of_the_status() -> None:
     message = Termination(
         exit_code=75, reason="Preempted", message="stopped after step 20, state saved", step=20,
         total_steps=100, metrics={"reward_mean": 0.5},
-        last_checkpoint={"uri": "s3://lab/x", "step": 20},
+        last_checkpoint={"uri": "s3://lab/x", "step": 20}, phase="Running", attempt=2, epoch=3,
+        last_step_time=1.5, resumed_from={"step": 10, "lostSteps": 2},
     )  # fmt: skip
     assert json.loads(message.to_bytes()) == {
         "exitCode": 75, "reason": "Preempted", "message": "stopped after step 20, state saved",
         "step": 20, "totalSteps": 100, "metrics": {"reward_mean": 0.5},
-        "lastCheckpoint": {"uri": "s3://lab/x", "step": 20},
+        "lastCheckpoint": {"uri": "s3://lab/x", "step": 20}, "phase": "Running", "attempt": 2,
+        "epoch": 3, "lastStepTime": 1.5, "resumedFrom": {"step": 10, "lostSteps": 2},
     }  # fmt: skip
 
 

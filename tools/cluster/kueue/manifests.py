@@ -20,6 +20,7 @@ from typing import Any, Final
 
 NAMESPACE: Final = "kueue-system"
 DEPLOYMENT: Final = "kueue-controller-manager"
+ACCOUNT: Final = "kueue-controller-manager"  # the ServiceAccount
 SECRET: Final = "kueue-webhook-server-cert"  # its name in Kueue's manifests
 SERVICE: Final = f"kueue-webhook-service.{NAMESPACE}.svc"  # what the certificate is for
 CONFIG_FILE: Final = "controller_manager_config.yaml"
