@@ -151,6 +151,35 @@ def job_names(room: Lab, name: str) -> list[str]:
     return [job["metadata"]["name"] for job in room.jobs("RLVRJob", name)]
 
 
+def ended(pod: Manifest) -> bool:
+    """Whether a pod has exited with 75, state saved."""
+    containers = pod["status"].get("containerStatuses", [])
+    codes = [c["state"].get("terminated", {}).get("exitCode") for c in containers]
+    return pod["status"]["phase"] == "Failed" and codes == [75]
+
+
+def failing(job: Manifest) -> bool:
+    """Whether a Job has failed, or is about to."""
+    conditions = job["status"].get("conditions", [])
+    return any(c["type"] in ("Failed", "FailureTarget") for c in conditions)
+
+
+@contextmanager
+def kept(room: Lab, pod: str) -> Iterator[None]:
+    """A pod whose object stays for the time of the block, whatever becomes of its processes."""
+    add = [{"op": "add", "path": "/metadata/finalizers/-", "value": "m2r.dev/kept-by-a-test"}]
+    _patch_pod(room, pod, add)
+    try:
+        yield
+    finally:
+        _patch_pod(room, pod, [{"op": "remove", "path": "/metadata/finalizers"}])
+
+
+def _patch_pod(room: Lab, pod: str, changes: list[Manifest]) -> None:
+    patch = ("--type=json", "-p", json.dumps(changes))
+    room.cluster.kubectl("patch", "pod", pod, *patch, namespace=room.namespace)
+
+
 def stays(room: Lab, what: str, holds: Callable[[], bool], seconds: float = 5.0) -> None:
     """Asserts that something holds, and goes on to hold."""
     end = time.monotonic() + seconds

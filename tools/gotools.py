@@ -69,7 +69,6 @@ TOOLS: dict[str, Tool] = {
     "kubeconform": Tool("github.com/yannh/kubeconform/cmd/kubeconform", "0.8.0"),
     "kwok": Tool("sigs.k8s.io/kwok/cmd/kwok", "0.8.0"),
     "kueue": Tool("sigs.k8s.io/kueue/cmd/kueue", "0.18.2", "cluster/kueue"),
-    "kwokctl": Tool("sigs.k8s.io/kwok/cmd/kwokctl", "0.8.0"),
 }
 
 

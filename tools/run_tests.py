@@ -1,13 +1,19 @@
 """``make test``: from nothing to a verdict, with the seconds of each part.
 
 Set-up, checks and tests in the order in which they find mistakes cheapest; all of them run, so that
-one pass shows everything that is wrong. The S3 server of the tests is built meanwhile (minutes on
-the first time), and waited for before the tests that need it. Fast tests run on two processes of
-one thread each, slow ones (whole runs, kills) one after the other.
+one pass shows everything that is wrong. What others have written (the S3 server, Kubernetes, helm,
+Kueue) and our images are built meanwhile (many minutes on the first time), and waited for before
+the tests that need them. Fast tests run on two processes of one thread each, slow ones (whole runs,
+kills) and those on the cluster one after the other.
+
+A machine that cannot run a node (no root, not Linux) and names no other cluster in ``KUBECONFIG``
+runs everything else and says so; in CI (``CI`` is set) that is a failure.
 """
 
 import contextlib
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,7 +24,7 @@ from pathlib import Path
 
 from setup_env import ROOT, SetupError, bootstrap, setup
 
-HERE = "not gpu and not cluster"  # what needs hardware is not part of this
+HERE = "not gpu and not cluster"  # what needs neither an accelerator nor a Kubernetes node
 SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
 RESULTS = ROOT / ".venv" / "test-results"
 
@@ -45,9 +51,49 @@ class Clock:
         """Prints the table; the exit code is 1 if any part failed."""
         print("\nmake test:")
         for name, seconds, passed in self.parts:
-            print(f"  {name:<12} {seconds:7.1f} s  {'ok' if passed else 'FAILED'}")
-        print(f"  {'total':<12} {time.monotonic() - self.start:7.1f} s", flush=True)
+            print(f"  {name:<13} {seconds:7.1f} s  {'ok' if passed else 'FAILED'}")
+        print(f"  {'total':<13} {time.monotonic() - self.start:7.1f} s", flush=True)
         return 0 if all(passed for _, _, passed in self.parts) else 1
+
+
+class Beside:
+    """Commands that run one after the other beside everything else, at a low priority.
+
+    As a context manager: what has not ended at its end is stopped, with its children.
+    """
+
+    def __init__(self, name: str, *commands: list[str]) -> None:
+        self.name = name
+        self._log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the commands
+        chain = " && ".join(shlex.join(command) for command in commands)
+        self._process = subprocess.Popen(
+            ["nice", "sh", "-c", chain],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=self._log,
+            stderr=self._log,
+            start_new_session=True,
+        )
+
+    def __enter__(self) -> "Beside":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._process.pid, signal.SIGTERM)
+        self._process.wait()
+        self._log.close()
+
+    def wait(self, clock: Clock) -> bool:
+        """Waits for the end and notes how long that took; shows the output of a failure."""
+        begun = time.monotonic()
+        built = self._process.wait() == 0
+        clock.note(self.name, begun, built)
+        if not built:
+            self._log.seek(0)
+            print(f"\n== {self.name} could not be built:\n{self._log.read()}", flush=True)
+        return built
 
 
 def pytest(python: Path, name: str, *options: str) -> list[str]:
@@ -57,51 +103,68 @@ def pytest(python: Path, name: str, *options: str) -> list[str]:
     return [str(python), "-m", "pytest", *fixed, *options]
 
 
+def why_no_node(python: Path) -> str:
+    """Why the tests on a cluster cannot run on this machine; empty where they can."""
+    command = [str(python), "tools/cluster", "check"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return "" if done.returncode == 0 else done.stderr.strip()
+
+
 @contextlib.contextmanager
-def s3_server_built(clock: Clock) -> Iterator[None]:
-    """Builds the S3 server of the tests beside what is done inside; waits for it at the end."""
-    _, python = bootstrap()  # has pip, which the build needs where there is no Go
-    command = [str(python), "tests/s3server.py", "build"]
-    with tempfile.TemporaryFile("w+") as log:
-        build = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
-        try:
-            yield
-            begun = time.monotonic()
-            built = build.wait() == 0
-            clock.note("S3 server", begun, built)
-            if not built:
-                log.seek(0)
-                print(f"\n== the S3 server could not be built:\n{log.read()}", flush=True)
-        finally:
-            build.terminate()
-            build.wait()
+def builds(python: Path, node: bool) -> Iterator[tuple[Beside, Beside | None]]:
+    """The S3 server and, where a node can run, all that the cluster tests need."""
+    with contextlib.ExitStack() as running:
+        s3 = running.enter_context(
+            Beside("S3 server", [str(python), "tests/s3server.py", "build"])
+        )  # fmt: skip
+        rest = None
+        if node:
+            tools = [str(python), "tools/cluster", "build"]
+            images = [str(python), "tools/images", "build", "standin", "operator", "trainer-cpu"]
+            rest = running.enter_context(Beside("cluster parts", tools, images))
+        yield s3, rest
 
 
 def main() -> int:
     """Everything, in order; see the module's docstring."""
     clock = Clock()
     try:
-        with s3_server_built(clock):
-            begun = time.monotonic()
-            python = setup("dev")
-            clock.note("set-up", begun, True)
-            make = os.environ.get("MAKE", "make")
-            clock.run("check", [make, "check"])
-            clock.run("verify", [make, "verify"])
-            RESULTS.mkdir(exist_ok=True)
-            for old in RESULTS.glob("junit-*.xml"):
-                old.unlink()
-            fast = pytest(python, "fast", *SIDE_BY_SIDE, "-m", f"not slow and not s3 and {HERE}")
-            clock.run("fast tests", fast, OMP_NUM_THREADS="1")
+        _, bare = bootstrap()  # has pip, which the builds need where there is no Go
+        reason = why_no_node(bare)
+        with builds(bare, node=not reason) as (s3_server, cluster_parts):
+            _quick_parts(clock)
+            python = ROOT / ".venv" / "bin" / "python"
+            s3_server.wait(clock)
+            s3 = pytest(python, "s3", *SIDE_BY_SIDE, "-m", f"s3 and not slow and {HERE}")
+            clock.run("S3 tests", s3, OMP_NUM_THREADS="1")
+            clock.run("slow tests", pytest(python, "slow", "-n", "0", "-m", f"slow and {HERE}"))
+            if cluster_parts is not None and cluster_parts.wait(clock):
+                clock.run("cluster tests", pytest(python, "cluster", "-n", "0", "-m", "cluster"))
     except SetupError as error:
         print(f"setup: {error}", file=sys.stderr)
         return 1
-    s3 = pytest(python, "s3", *SIDE_BY_SIDE, "-m", f"s3 and not slow and {HERE}")
-    clock.run("S3 tests", s3, OMP_NUM_THREADS="1")
-    clock.run("slow tests", pytest(python, "slow", "-n", "0", "-m", f"slow and {HERE}"))
     guard = [str(python), "tools/require_classes.py", *map(str, sorted(RESULTS.glob("junit-*")))]
+    if reason:
+        print(f"\n== cluster tests: not run: {reason}", flush=True)
+        if not os.environ.get("CI"):
+            guard += ["--without", "cluster"]
     clock.run("all classes", guard)
     return clock.report()
+
+
+def _quick_parts(clock: Clock) -> None:
+    """Set-up, checks and the fast tests."""
+    begun = time.monotonic()
+    python = setup("dev")
+    clock.note("set-up", begun, True)
+    make = os.environ.get("MAKE", "make")
+    clock.run("check", [make, "check"])
+    clock.run("verify", [make, "verify"])
+    RESULTS.mkdir(exist_ok=True)
+    for old in RESULTS.glob("junit-*.xml"):
+        old.unlink()
+    fast = pytest(python, "fast", *SIDE_BY_SIDE, "-m", f"not slow and not s3 and {HERE}")
+    clock.run("fast tests", fast, OMP_NUM_THREADS="1")
 
 
 if __name__ == "__main__":

@@ -127,6 +127,14 @@ def resolved(spec: JobSpec) -> dict[str, Any]:
     return spec.model_dump(mode="json", by_alias=True)
 
 
+def recipe(spec: JobSpec) -> dict[str, Any]:
+    """Of the resolved spec what changes the result: without ``NON_RESULT_FIELDS``, and of
+    ``resources`` the number of compute threads alone."""
+    left_out = {cast("str", spec.__class__.model_fields[name].alias) for name in NON_RESULT_FIELDS}
+    relevant = {k: v for k, v in resolved(spec).items() if k not in left_out}
+    return {**relevant, "resources": {"cpuThreads": spec.resources.cpu_threads}}
+
+
 def canonical_json(value: object) -> str:
     """The one way to write a JSON value: sorted keys, no spaces, ASCII."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
@@ -135,17 +143,13 @@ def canonical_json(value: object) -> str:
 def local_uid(kind: str, spec: JobSpec, inputs: Mapping[str, str | None] | None = None) -> str:
     """A run's identity without a cluster: 64 hex digits of SHA-256.
 
-    ``inputs`` maps field paths to digests. Fields that do not change the result (see
-    ``NON_RESULT_FIELDS``; of ``resources`` all but the number of compute threads) are left out,
-    so changing them goes on with the same run.
+    ``inputs`` maps field paths to digests. Fields that do not change the result are left out
+    (`recipe`), so changing them goes on with the same run.
     """
-    left_out = {cast("str", spec.__class__.model_fields[name].alias) for name in NON_RESULT_FIELDS}
-    relevant = {k: v for k, v in resolved(spec).items() if k not in left_out}
-    relevant["resources"] = {"cpuThreads": spec.resources.cpu_threads}
     identity = {
         "apiVersion": API_VERSION,
         "kind": kind,
-        "spec": relevant,
+        "spec": recipe(spec),
         "inputs": dict(inputs or {}),
     }
     return hashlib.sha256(canonical_json(identity).encode()).hexdigest()

@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from typing import Any, cast
 
 from m2r_train.api.datasynthesis import DataSynthesisSpec, Difficulty
+from m2r_train.api.runspec import recipe
 from m2r_train.core.difficulty import difficulty_of, drop_reason
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
@@ -238,7 +239,7 @@ def _manifest(
         "version": 1,
         "run": ctx.run_spec.metadata.name,
         "seed": ctx.seed,
-        "spec": ctx.run_spec.spec,
+        "spec": recipe(ctx.run_spec.parsed_spec),
         "inputs": {k: v.digest for k, v in ctx.run_spec.inputs.items()},
         "sources": {name: dict(sorted(c.items())) for name, c in counts.items()},
         "dropped": {reason: n for reason, n in sorted(dropped.items()) if n},

@@ -46,13 +46,32 @@ def _uncounted(verb: str, resource: str, code: str) -> None:
     """Counts nothing."""
 
 
-def session(credentials: Credentials, *, limit: int = 64, count: Count = _uncounted) -> Any:
+def session(
+    credentials: Credentials, *, limit: int = 64, count: Count = _uncounted, patient: bool = False
+) -> aiohttp.ClientSession:
     """An aiohttp session that logs in, names itself and counts its requests.
 
-    The token is put in at each request, so that a replaced one needs no new session.
+    The token is put in at each request, so that a replaced one needs no new session. ``patient``:
+    a request that is refused with 401 is sent again, with pauses, until its time is over. (Kopf
+    would log in anew and come back at once, for ever, as fast as it can.)
     """
 
     async def log_in(
+        request: aiohttp.ClientRequest,
+        send: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
+    ) -> aiohttp.ClientResponse:
+        pauses = Backoff(first=0.5, most=5.0)
+        while True:
+            response = await attempt(request, send)
+            if response.status != 401:
+                return response
+            credentials.refused()
+            if not patient:
+                return response
+            response.release()
+            await asyncio.sleep(pauses.next())
+
+    async def attempt(
         request: aiohttp.ClientRequest,
         send: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
     ) -> aiohttp.ClientResponse:
@@ -64,19 +83,19 @@ def session(credentials: Credentials, *, limit: int = 64, count: Count = _uncoun
             count(verb, resource, "error")
             raise
         count(verb, resource, f"{response.status // 100}xx")
-        if response.status == 401:
-            credentials.refused()
         return response
 
-    tls: Any = credentials.ssl if credentials.ssl is not None else True
     return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=limit, ssl=tls, keepalive_timeout=75.0),
+        connector=aiohttp.TCPConnector(
+            limit=limit, ssl=True if credentials.ssl is None else credentials.ssl,
+            keepalive_timeout=75.0,
+        ),
         headers={"User-Agent": USER_AGENT},
         cookie_jar=aiohttp.DummyCookieJar(),
         middlewares=(log_in,),
         trust_env=False,
         json_serialize=lambda value: json.dumps(value, separators=(",", ":")),
-    )
+    )  # fmt: skip
 
 
 def verb_of(method: str, path: str, query: Mapping[str, str]) -> tuple[str, str]:

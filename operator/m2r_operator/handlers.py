@@ -63,7 +63,7 @@ def registry(
     async def log_in(**_: Any) -> kopf.AiohttpSession:
         return kopf.AiohttpSession(
             server=credentials.server,
-            aiohttp_session=session(credentials, limit=0, count=count),
+            aiohttp_session=session(credentials, limit=0, count=count, patient=True),
         )
 
     for kind, plural in names.PLURALS.items():

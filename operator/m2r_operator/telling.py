@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from pydantic import ValidationError
+
 from m2r_operator.draft import Draft
 from m2r_operator.state import Told
 from m2r_train.api.schema import MAX_INT
@@ -48,7 +50,7 @@ def note_progress(draft: Draft, told: Told, *, final: bool = False) -> float | N
         return wait
     draft.put(progress=_progress(draft, told))
     if told.metrics:
-        draft.put(metrics=Metrics.model_validate(_figures(told.metrics), by_alias=True))
+        draft.put(metrics=_metrics(told.metrics))
     if told.last_checkpoint:
         _note_checkpoint(draft, told.last_checkpoint)
     return None
@@ -146,10 +148,19 @@ def _eta(draft: Draft, known: Progress, told: Told) -> int | None:
     return min(round(max(0, total - step) * waited / (step - known.step)), MAX_INT)
 
 
-def _figures(metrics: Mapping[str, float]) -> dict[str, float]:
+def _metrics(told: Mapping[str, float]) -> Metrics:
+    """The figures that a status has; those that it cannot hold (a negative throughput) are left
+    out, for what a pod says must not keep its run from being decided about."""
     fields = {info.alias for info in Metrics.model_fields.values()}
-    return {
+    figures = {
         name: float(f"{value:.{_DIGITS}g}")
-        for name, value in metrics.items()
+        for name, value in told.items()
         if name in fields and math.isfinite(value)
     }
+    try:
+        return Metrics.model_validate(figures, by_alias=True)
+    except ValidationError as error:
+        wrong = {str(e["loc"][0]) for e in error.errors()}
+        return Metrics.model_validate(
+            {name: value for name, value in figures.items() if name not in wrong}, by_alias=True
+        )

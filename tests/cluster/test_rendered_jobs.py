@@ -93,7 +93,7 @@ def dry_run(cluster: Cluster, namespace: str, *children: Manifest) -> str:
     listed = {"apiVersion": "v1", "kind": "List", "items": items}
     command = ("create", "--dry-run=server", "--validate=strict", "--warnings-as-errors", "-f", "-")
     try:
-        cluster.kubectl(*command, namespace=namespace, stdin=json.dumps(listed))
+        cluster.kubectl(*command, namespace=namespace, stdin=json.dumps(listed), seconds=240)
     except ClusterError as error:
         return str(error)
     return ""

@@ -501,6 +501,17 @@ def test_waiting_in_vain_names_the_last_error(tmp_path: Path) -> None:
         Kubectl(tmp_path).wait("it answers", probe, seconds=0, every=0)
 
 
+def test_whether_a_node_can_run_here_is_asked_unless_another_cluster_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(parts.os, "geteuid", lambda: 1000)
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+    assert cli.main(["check"]) == 1
+    assert "needs root" in capsys.readouterr().err
+    monkeypatch.setenv("KUBECONFIG", "/somewhere/config")
+    assert cli.main(["check"]) == 0
+
+
 def test_a_cluster_that_is_not_there_is_an_error_of_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from images.lint import parse, problems
 
-from images import base, machine, recipes
+from images import archive, base, machine, recipes
 from images import building as builder
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -236,24 +236,50 @@ def test_a_tool_that_fails_shows_its_last_words_without_passwords() -> None:
 
 
 def test_a_base_is_one_layer_whose_digests_are_true(tmp_path: Path) -> None:
-    folder, archive = tmp_path / "root", tmp_path / "base.tar"
+    folder, target = tmp_path / "root", tmp_path / "base.tar"
     (folder / "usr" / "bin").mkdir(parents=True)
     (folder / "usr" / "bin" / "x").write_text("x")
     (folder / "dev").mkdir()
     (folder / "dev" / "null").touch()
-    base.write_archive(folder, archive, "localhost/b:1", "amd64")
-    with tarfile.open(archive) as content:
+    base.write_archive(folder, target, "localhost/b:1", "amd64")
+    with tarfile.open(target) as content:
         files = {name: content.extractfile(name) for name in content.getnames()}
         texts = {name: handle.read() for name, handle in files.items() if handle}
     manifest = json.loads(texts["manifest.json"])[0]
     assert manifest["RepoTags"] == ["localhost/b:1"]
-    assert manifest["Config"] == f"{hashlib.sha256(texts[manifest['Config']]).hexdigest()}.json"
+    digest = hashlib.sha256(texts[manifest["Config"]]).hexdigest()
+    assert manifest["Config"] == f"blobs/sha256/{digest}"
     layer = texts[manifest["Layers"][0]]
     config = json.loads(texts[manifest["Config"]])
     assert config["rootfs"]["diff_ids"] == [f"sha256:{hashlib.sha256(layer).hexdigest()}"]
     with tarfile.open(fileobj=io.BytesIO(layer)) as content:
         assert {"./usr/bin/x", "./dev"} <= set(content.getnames())
         assert "./dev/null" not in content.getnames()
+
+
+def test_an_archive_has_each_layer_of_a_layout_once_under_the_full_name(tmp_path: Path) -> None:
+    layout = tmp_path / "layout"
+    (layout / "blobs" / "sha256").mkdir(parents=True)
+
+    def put(content: bytes) -> dict[str, str]:
+        digest = hashlib.sha256(content).hexdigest()
+        (layout / "blobs" / "sha256" / digest).write_bytes(content)
+        return {"digest": f"sha256:{digest}"}
+
+    config = put(b'{"config": {"User": "1:0"}}')
+    layers = [put(b"first"), put(b"second"), put(b"first")]
+    old = put(b"an older image")
+    manifest = put(json.dumps({"config": config, "layers": layers}).encode())
+    tags = [{**old, "annotations": {archive.REF_NAME: "1"}}]
+    tags += [{**manifest, "annotations": {archive.REF_NAME: "2"}}]
+    (layout / "index.json").write_text(json.dumps({"manifests": tags}))
+    archive.write_docker_archive(layout, "docker.io/library/x:2", tmp_path / "x.tar")
+    entry, document = archive.documents(tmp_path / "x.tar")
+    assert (entry["RepoTags"], document) == (["docker.io/library/x:2"], {"config": {"User": "1:0"}})
+    with tarfile.open(tmp_path / "x.tar") as content:
+        assert len(content.getnames()) == len(set(content.getnames())) == 4
+        handles = [content.extractfile(name) for name in entry["Layers"]]
+        assert [handle.read() for handle in handles if handle] == [b"first", b"second", b"first"]
 
 
 def test_a_base_carries_neither_the_mirror_nor_this_machines_names(tmp_path: Path) -> None:

@@ -61,6 +61,10 @@ def m2r(*arguments: str, blocked: tuple[str, ...]) -> subprocess.CompletedProces
         ("m2r_train", (*HEAVY, *CLUSTER, "pydantic", "yaml", "typer")),
         ("m2r_train.api", (*HEAVY, *CLUSTER, "typer", "rich")),
         ("m2r_train.cli", (*HEAVY, *CLUSTER)),
+        ("m2r_train.__main__", (*HEAVY, *CLUSTER, "pydantic", "yaml", "typer")),
+        ("m2r_train.pod", (*HEAVY, *CLUSTER)),
+        ("m2r_train.stages.entry", ("torch", "transformers", "boto3", *CLUSTER)),
+        ("m2r_train.stages.synthesize", ("torch", "transformers", "boto3", *CLUSTER)),
         ("m2r_operator", HEAVY),
     ],
 )

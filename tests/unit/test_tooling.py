@@ -104,6 +104,19 @@ def test_only_a_listed_reason_may_skip_a_test() -> None:
     assert list(class_problems(found)) == ["tests.unit.test_x::test_y was skipped: no gpu"]
 
 
+def test_a_class_that_cannot_run_here_may_be_named_and_no_other(tmp_path: Path) -> None:
+    report = tmp_path / "junit-x.xml"
+    report.write_text(junit(*(name for name in REQUIRED if name != "cluster")))
+    command = [sys.executable, "tools/require_classes.py", str(report)]
+    codes = {
+        more: subprocess.run(
+            [*command, *more], cwd=ROOT, capture_output=True, check=False
+        ).returncode
+        for more in ((), ("--without", "cluster"), ("--without", "e2e"))
+    }
+    assert codes == {(): 1, ("--without", "cluster"): 0, ("--without", "e2e"): 1}
+
+
 def test_markers_reach_the_report_that_pytest_writes(tmp_path: Path) -> None:
     source = "import pytest\n@pytest.mark.slow\ndef test_x(): pass\ndef test_y(): pass"
     done = run_pytest(tmp_path, source, "--junit-xml=report.xml")

@@ -1,4 +1,4 @@
-"""The command line: up, down, status, build."""
+"""The command line: up, down, status, build, check."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from setup_env import SetupError
 
 from cluster import Cluster, ClusterError, connect, down, up
 from cluster.lifecycle import DEFAULT_GPUS
+from cluster.parts import check_machine
 
 DESCRIPTION = "A real one-node Kubernetes cluster for tests and demos."
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     start.add_argument("--gpus", type=int, help=f"GPUs that the node has (default: {DEFAULT_GPUS})")
     commands.add_parser("down", help="remove the node and every trace of it")
     commands.add_parser("status", help="what runs; exit code 1 if that is not all")
+    commands.add_parser("check", help="whether a node can run here, or KUBECONFIG names a cluster")
     build = commands.add_parser("build", help="build tools into the cache and print their paths")
     build.add_argument("tools", nargs="*", metavar="TOOL", help=", ".join(gotools.TOOLS))
     return made
@@ -74,6 +76,9 @@ def main(arguments: list[str]) -> int:
                 down()
             case "status":
                 return status()
+            case "check":
+                if not os.environ.get("KUBECONFIG"):
+                    check_machine()
             case "build":
                 for name in options.tools or gotools.TOOLS:
                     print(gotools.build(name), flush=True)

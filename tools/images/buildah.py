@@ -52,9 +52,14 @@ class Buildah:
         env |= {"TMPDIR": str(self.storage), "BUILDAH_ISOLATION": "chroot"}
         with tempfile.TemporaryFile("w+") as words:
             process = subprocess.Popen(
-                command, env=env, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=words,
-                text=True, start_new_session=True,
-            )  # fmt: skip
+                ["setpriv", "--pdeathsig", "TERM", *command],  # nor does it outlive us
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=words,
+                text=True,
+                start_new_session=True,
+            )
             try:
                 out, _ = process.communicate()
             except BaseException:

@@ -32,7 +32,7 @@ DISTRIBUTIONS = (
     "print(json.dumps(sorted([d.name, d.version] for d in m.distributions())))"
 )
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]  # the first build downloads a gigabyte
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(1800)]  # root; builds for minutes at first
 
 
 @pytest.fixture(scope="module", params=NAMES)

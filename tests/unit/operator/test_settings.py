@@ -85,7 +85,7 @@ def test_what_is_wrong_is_said_in_one_line(
 
 
 def test_links_to_services_of_our_name_are_no_settings() -> None:
-    """Kubernetes puts them into every pod of the namespace of a Service ``m2r-operator-metrics``."""  # noqa: E501
+    """Kubernetes puts them into every pod beside a Service ``m2r-operator-metrics``."""
     links = {
         "M2R_OPERATOR_SERVICE_HOST": "10.0.0.1",
         "M2R_OPERATOR_SERVICE_PORT": "8080",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
+import time
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from unit.model.tinies import sample
 from m2r_train.api.datasynthesis import Source
 from m2r_train.core.records import Sample
 from m2r_train.data.parquet import read_shard
-from m2r_train.stages.making import Shard, chain_fault, make_shard, shards_of
+from m2r_train.stages.making import Shard, begin_worker, chain_fault, make_shard, shards_of
 
 
 def rooms(name: str = "rooms", scenes: int = 6, **more: Any) -> Source:
@@ -93,6 +95,28 @@ def test_a_shard_is_the_same_in_another_process() -> None:
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         made = [pool.submit(make_shard, *job) for job in jobs]
         assert [f.result() for f in made] == [make_shard(*job) for job in jobs]
+
+
+def endless(begun: Any) -> None:
+    """Work that never ends by itself."""
+    begun.set()
+    while True:
+        time.sleep(1)
+
+
+def test_a_worker_ends_in_the_middle_of_its_work_when_its_leash_is_closed() -> None:
+    context = multiprocessing.get_context("spawn")
+    held, leash = context.Pipe(duplex=False)
+    with context.Manager() as manager:
+        begun = manager.Event()
+        with ProcessPoolExecutor(
+            1, mp_context=context, initializer=begin_worker, initargs=(held,)
+        ) as pool:
+            work = pool.submit(endless, begun)
+            assert begun.wait(120)
+            leash.close()
+            with pytest.raises(BrokenProcessPool):
+                work.result(120)
 
 
 def said(answer: str, think: str = "so 3") -> str:
