@@ -12,7 +12,7 @@ from typing import Any
 
 from m2r_train.api.errors import M2RError, naming
 from m2r_train.api.runspec import RunSpec
-from m2r_train.stages.sharing import place_in_job
+from m2r_train.stages.place import place_in_job
 from m2r_train.stages.stop import StopRequest
 from m2r_train.telemetry.metrics import MetricSet
 from m2r_train.telemetry.progress import Progress

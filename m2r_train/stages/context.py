@@ -21,7 +21,7 @@ from m2r_train.api.refs import DatasetRef, ModelRef
 from m2r_train.api.runspec import RunSpec
 from m2r_train.core.records import Sample
 from m2r_train.data.user import read_user_dataset
-from m2r_train.stages.sharing import ALONE, Place
+from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.stop import StopNow, StopRequest
 from m2r_train.store import Checkpoint, Helper, Run, fetch_uri, publish_folder
 from m2r_train.telemetry.history import History, Scalar, from_lines, to_lines

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from m2r_train.api.runspec import RunSpec
 from m2r_train.stages.context import Context, preempted
-from m2r_train.stages.sharing import ALONE, Place
+from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.stop import StopNow, StopRequest
 from m2r_train.stages.support import refuse_unsupported
 from m2r_train.store import (

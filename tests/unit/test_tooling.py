@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from lock import ARGUMENTS, HEADER, inputs_digest, pins
 from lock import problems as lock_problems
 from require_classes import REQUIRED, cases
 from require_classes import problems as class_problems
+from run_tests import Beside, Clock
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,6 +66,32 @@ def test_only_tests_that_move_a_global_generator_fail(tmp_path: Path) -> None:
 
 def test_tests_run_on_one_thread_unless_told_otherwise() -> None:
     assert os.environ["OMP_NUM_THREADS"].isdecimal()
+
+
+# run_tests ----------------------------------------------------------------------------------------
+
+
+def test_what_is_built_beside_the_tests_stops_with_them(tmp_path: Path) -> None:
+    begun = tmp_path / "begun"
+    with Beside(
+        "x", ["true"], ["sh", "-c", f"echo $$ >{begun}.part; mv {begun}.part {begun}; cat"]
+    ):
+        while not begun.exists():
+            time.sleep(0.01)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(begun.read_text()), 0)
+
+
+def test_a_build_that_fails_fails_the_run_and_shows_why(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+    with Beside("tools", ["sh", "-c", "echo no compiler >&2; exit 3"], ["touch", "later"]) as build:
+        assert not build.wait(clock)
+    assert clock.report() == 1
+    out = capsys.readouterr().out
+    assert "tools could not be built:\nno compiler" in out
+    assert "FAILED" in out
 
 
 # require_classes ----------------------------------------------------------------------------------

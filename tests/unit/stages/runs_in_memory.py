@@ -11,7 +11,7 @@ from rich.console import Console
 from m2r_train.api.runspec import RunMetadata, RunSpec, RunStorage, resolved
 from m2r_train.api.sft import SFTSpec
 from m2r_train.stages.context import Context
-from m2r_train.stages.sharing import ALONE, Place
+from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.stop import StopRequest
 from m2r_train.store import Helper, LocalStore, Run
 from m2r_train.telemetry.metrics import MetricSet

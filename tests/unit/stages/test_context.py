@@ -13,7 +13,7 @@ from unit.stages.runs_in_memory import context, status
 
 from m2r_train.api.errors import Preempted
 from m2r_train.stages.context import Context
-from m2r_train.stages.sharing import Place
+from m2r_train.stages.place import Place
 
 KEEP = 2
 

@@ -14,7 +14,8 @@ from unit.stages.runs_in_memory import context
 from m2r_train.api.errors import ConfigError, FencedError, Preempted
 from m2r_train.stages import sharing
 from m2r_train.stages.context import Context
-from m2r_train.stages.sharing import ALONE, INDEX_VARIABLE, Place, parts, place_in_job
+from m2r_train.stages.place import ALONE, INDEX_VARIABLE, Place, place_in_job
+from m2r_train.stages.sharing import parts
 from m2r_train.store import RunFinished
 
 KEYS = [f"s{n}/part" for n in range(7)]
