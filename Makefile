@@ -45,7 +45,7 @@ test-fast: setup-dev  ## the tests that take seconds
 	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n 2 -m "not slow and not gpu and not cluster"
 
 test-cluster: setup-dev  ## the tests on a real Kubernetes node (root), or on that of KUBECONFIG
-	@$(VENV)/python -m pytest tests/cluster -m cluster
+	@$(VENV)/python -m pytest -n 0 -m cluster
 
 check: setup-dev  ## lint, format, types, import contracts
 	@$(call all_of,"ruff check ." "ruff format --check ." "mypy" "lint-imports")
@@ -60,6 +60,11 @@ cluster-up:  ## a real one-node Kubernetes on this machine (root); PROMETHEUS=1 
 
 cluster-down:  ## remove that node and every trace of it
 	@$(PYTHON) tools/cluster down
+
+##@ Images
+.PHONY: images
+images:  ## build m2r-operator and m2r-train (CPU) without a Docker engine (root); OUT=DIR copies them
+	@$(PYTHON) tools/images build operator trainer-cpu $(if $(OUT),--out $(OUT))
 
 ##@ Change
 .PHONY: fmt crds chart lock clean
@@ -80,7 +85,7 @@ clean:  ## remove .venv and caches in the tree; stores, reports and the user's c
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 
 ##@ Measure
-.PHONY: bench-sim bench-rewards bench-rlvr bench-resume
+.PHONY: bench-sim bench-rewards bench-rlvr bench-resume bench-recovery
 bench-sim: setup-bench  ## scenes and pictures a second
 	@$(VENV)/python bench/bench_sim.py
 
@@ -92,3 +97,6 @@ bench-rlvr: setup-bench  ## completions a second of a GRPO step, against TRL
 
 bench-resume: setup-bench  ## what a kill costs: lost steps and seconds until the next one
 	@$(VENV)/python bench/bench_resume.py
+
+bench-recovery: setup-dev  ## the same on a cluster: pods taken away, until the next commit (root)
+	@$(VENV)/python bench/bench_recovery.py

@@ -40,6 +40,7 @@ class Operator:
     more: tuple[str, ...] = ()
     env: Mapping[str, str] = field(default_factory=dict)
     _process: subprocess.Popen[bytes] | None = None
+    _born: int = 0  # bytes of the log before this life
 
     @property
     def arguments(self) -> list[str]:
@@ -82,6 +83,7 @@ class Operator:
         """Starts it; with ``wait`` returns when it leads."""
         assert not self.alive
         with self.log.open("ab") as log:
+            self._born = log.tell()
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "m2r_operator", *self.arguments],
                 cwd=ROOT,
@@ -103,6 +105,12 @@ class Operator:
         """Whether the Lease names this process."""
         assert self.alive, f"the operator has ended: {self.log.read_text()[-4000:]}"
         return holder(self.cluster, self.namespace) == self.identity
+
+    def has_said(self, words: str) -> bool:
+        """Whether the log of its present life has these words."""
+        with self.log.open("rb") as log:
+            log.seek(self._born)
+            return words.encode() in log.read()
 
     def kill(self) -> None:
         """SIGKILL: it can clean up nothing."""

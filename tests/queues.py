@@ -105,11 +105,18 @@ def queued(name: str, *, labels: Mapping[str, str] | None = None, **spec: Any) -
     return manifest
 
 
-def workloads(room: Lab, name: str) -> dict[str, Manifest]:
+def workloads(room: Lab, name: str, kind: str = "RLVRJob") -> dict[str, Manifest]:
     """Kueue's Workloads of a run, by the name of the Job that owns them."""
     found = room.cluster.get(WORKLOADS, namespace=room.namespace)["items"]
     owned = {w["metadata"]["ownerReferences"][0]["name"]: w for w in found}
-    return {o: w for o, w in owned.items() if o.startswith(f"{names.child_name('RLVRJob', name)}-")}
+    return {o: w for o, w in owned.items() if o.startswith(f"{names.child_name(kind, name)}-")}
+
+
+def held_back(room: Lab, name: str, words: str, kind: str = "RLVRJob") -> bool:
+    """Whether ``kubectl describe workloads`` has ``words`` about what a run waits for."""
+    found = [w["metadata"]["name"] for w in workloads(room, name, kind).values()]
+    described = ("describe", "workloads", *found)
+    return bool(found) and words in room.cluster.kubectl(*described, namespace=room.namespace)
 
 
 def holds(workload: Manifest, condition: str) -> bool:
@@ -180,7 +187,7 @@ def _patch_pod(room: Lab, pod: str, changes: list[Manifest]) -> None:
     room.cluster.kubectl("patch", "pod", pod, *patch, namespace=room.namespace)
 
 
-def stays(room: Lab, what: str, holds: Callable[[], bool], seconds: float = 5.0) -> None:
+def stays(room: Lab, what: str, holds: Callable[[], bool], seconds: float = 2.0) -> None:
     """Asserts that something holds, and goes on to hold."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:

@@ -20,6 +20,7 @@ import gotools
 import yaml
 from cluster import Cluster
 from cluster.images import write_archive
+from integration.chart.rendering import DUMPER, LOADER
 
 from images import build
 from m2r_operator import names
@@ -153,12 +154,12 @@ def former_chart(folder: Path, root: Path = ROOT) -> Path:
 
 def without_field(crd: str, field: str) -> str:
     """A CRD whose spec does not have ``field``."""
-    header, document = crd.splitlines()[0], yaml.safe_load(crd)
+    header, document = crd.splitlines()[0], yaml.load(crd, LOADER)
     for version in document["spec"]["versions"]:
         spec = version["schema"]["openAPIV3Schema"]["properties"]["spec"]
         del spec["properties"][field]
         assert not any(field in str(rule) for rule in spec["x-kubernetes-validations"])
-    return f"{header}\n{yaml.safe_dump(document, sort_keys=False)}"
+    return f"{header}\n{yaml.dump(document, Dumper=DUMPER, sort_keys=False)}"
 
 
 def make_adoptable(cluster: Cluster, release: Release) -> None:
@@ -167,8 +168,9 @@ def make_adoptable(cluster: Cluster, release: Release) -> None:
     Other tests have applied them with kubectl, which then counts as an owner of their fields: an
     upgrade that changes one would be a conflict, as it would not be for people who use Helm alone.
     """
+    definitions = []
     for path in sorted((ROOT / "crds").glob("*.yaml")):
-        definition = yaml.safe_load(path.read_text())
+        definition = yaml.load(path.read_text(), LOADER)
         definition["metadata"] |= {
             "labels": {"app.kubernetes.io/managed-by": "Helm"},
             "annotations": {
@@ -176,13 +178,15 @@ def make_adoptable(cluster: Cluster, release: Release) -> None:
                 "meta.helm.sh/release-namespace": release.namespace,
             },
         }
-        name = definition["metadata"]["name"]
-        command = ("apply", "--server-side", "--force-conflicts", "--field-manager=helm", "-f", "-")
-        cluster.kubectl(*command, stdin=json.dumps(definition))
-        shown = cluster.kubectl("get", "crd", name, "-o", "json", "--show-managed-fields")
-        fields = json.loads(shown)["metadata"]["managedFields"]
+        definitions.append(json.dumps(definition))
+    command = ("apply", "--server-side", "--force-conflicts", "--field-manager=helm", "-f", "-")
+    cluster.kubectl(*command, stdin="\n---\n".join(definitions))
+    shown = cluster.kubectl("get", "crd", *CRDS, "-o", "json", "--show-managed-fields")
+    for item in json.loads(shown)["items"]:
+        fields = item["metadata"]["managedFields"]
         kept = [entry for entry in fields if entry["manager"] in ("helm", "kube-apiserver")]
         patch = json.dumps({"metadata": {"managedFields": kept}})
+        name = item["metadata"]["name"]
         cluster.kubectl("patch", "crd", name, "--type=merge", "--patch", patch)
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=60s",
                     *(f"crd/{name}" for name in CRDS))  # fmt: skip

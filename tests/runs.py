@@ -309,6 +309,11 @@ class Process:
         if self.running:
             self._popen.send_signal(number)
 
+    def give_way(self) -> Process:
+        """Takes only what processor time others leave, from now on."""
+        os.setpriority(os.PRIO_PROCESS, self._popen.pid, 19)
+        return self
+
     def catches(self, number: signal.Signals) -> bool:
         """Whether the process has a handler for the signal by now."""
         try:

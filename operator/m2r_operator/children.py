@@ -220,8 +220,28 @@ class Children:
 
     def _jobs_with_pods(self, run: RunSeen) -> set[str]:
         """A run's Jobs, also those that are gone; the last one is known even after a restart."""
-        last = {run.status.job.uid} if run.status.job is not None else set()
+        status = run.status
+        last = {status.job.uid} if status.job is not None else self._lost(run)
         return self._jobs_of.get(run.uid, set()) | self._former.get(run.uid, set()) | last
+
+    def _lost(self, run: RunSeen) -> set[str]:
+        """The Job of the present attempt where it went before the status named it, nobody looking:
+        what controls the attempt's pods, which began after the run, by name and label. They are
+        only ever waited for; an owner that is not there is no owner for long."""
+        key, attempt = run.key, run.status.attempt
+        own = (self._jobs[uid].seen.attempt for uid in self._jobs_of.get(run.uid, ()))
+        if not attempt or attempt in own:
+            return set()
+        prefix = f"{names.job_name(key.kind, key.name, attempt)}-"
+        return {
+            pod.owner
+            for pod in self._pods.values()
+            if pod.run == key
+            and pod.seen.attempt == attempt
+            and pod.seen.name.startswith(prefix)
+            and pod.owner not in self._jobs
+            and not (pod.seen.created and run.created and pod.seen.created < run.created)
+        }
 
     def _tell(self, run: Key | None) -> None:
         if run is not None:

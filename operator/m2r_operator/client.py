@@ -123,8 +123,8 @@ class Client:
         *,
         count: Count = _uncounted,
         may_write: Callable[[], float] | None = None,
-        rate: float = 100.0,
-        burst: int = 200,
+        rate: float = 500.0,
+        burst: int = 1000,
     ) -> None:
         self._server = credentials.server
         self._session: aiohttp.ClientSession = session(credentials, count=count)

@@ -105,18 +105,26 @@ def _catch_up(plan: Plan) -> None:
         draft.put(attempt=newest, job=None)
     job = plan.seen.job(draft.attempt)
     if job is not None and (draft.job is None or draft.job.uid != job.uid):
-        draft.put(job=ChildJob(name=job.name, uid=job.uid))
+        # By itself no reason to write, unless it may soon be gone, or suspended, and must be known.
+        tell = draft.put if job.deleting or job.queued else draft.note
+        tell(job=ChildJob(name=job.name, uid=job.uid))
 
 
 def _note_told(plan: Plan) -> None:
-    """Progress of the present attempt: its first pod's last words, else its last answer."""
+    """Progress of the present attempt: its first pod's last words, else its last answer, which
+    waits until the run is said to run: one write is enough for both."""
     draft = plan.draft
     first = next((p for p in plan.seen.newest_of(draft.attempt) if p.index == 0), None)
     poll = present_poll(plan.seen, draft.attempt)
     if first is not None and first.told is not None:
         note_progress(draft, first.told, final=True)
-    elif poll is not None and poll.told is not None:
+    elif poll is not None and poll.told is not None and _has_run(draft):
         plan.look_again(note_progress(draft, poll.told))
+
+
+def _has_run(draft: Draft) -> bool:
+    """Whether the attempt's pods run, or did: who answers goes on, though its node is silent."""
+    return draft.is_true("Running") or draft.reason("Running") == "PodsNotReady"
 
 
 def _suspend(plan: Plan) -> None:
@@ -191,6 +199,8 @@ def _make(plan: Plan, attempt: int) -> None:
         for d in seen.dependencies if d.field in inputs
     ) or draft.inputs)  # fmt: skip
     queue = waiting.queue_of(run, plan.spec) if seen.kueue else None
+    if queue is None:
+        waiting.admitted(plan, queued=False)
     plan.actions.append(
         CreateJob(attempt=attempt, storage=storage, image=image, inputs=inputs, queue=queue)
     )
@@ -205,6 +215,7 @@ def _watch(plan: Plan, job: JobSeen) -> None:
             fail(plan, *limit)
             return
     waiting.running(plan, job)
+    _note_told(plan)
     if job.outcome is not None:
         plan.look_again(SOON)  # its last pod's end is due
     left = deadline(draft, spec, plan.now)

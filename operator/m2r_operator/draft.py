@@ -31,6 +31,7 @@ class Draft:
     def __init__(self, status: JobStatus, generation: int, now: datetime) -> None:
         self._old = status
         self._fields: dict[str, Any] = {}
+        self._noted: dict[str, Any] = {}
         self._before = {c.type: c for c in status.conditions}
         self._conditions = dict(self._before)
         self._generation = generation
@@ -39,11 +40,20 @@ class Draft:
 
     def __getattr__(self, name: str) -> Any:
         """A field of the status as it stands in the draft."""
-        return self._fields[name] if name in self._fields else getattr(self._old, name)
+        for known in (self._noted, self._fields):
+            if name in known:
+                return known[name]
+        return getattr(self._old, name)
 
     def put(self, **fields: Any) -> None:
         """Replace fields of the status."""
         self._fields.update(fields)
+        for name in fields:
+            self._noted.pop(name, None)
+
+    def note(self, **fields: Any) -> None:
+        """Replace fields that are no reason to write: they wait for the next change of another."""
+        self._noted.update(fields)
 
     def is_true(self, kind: ConditionType) -> bool:
         """Whether a condition holds."""
@@ -124,7 +134,7 @@ class Draft:
             "observed_generation": self._generation,
         }
         changed = {name: one for name, one in new.items() if one != getattr(self._old, name)}
-        return self._old.model_copy(update=changed) if changed else None
+        return self._old.model_copy(update={**changed, **self._noted}) if changed else None
 
     def _is(self, kind: ConditionType, status: str) -> bool:
         known = self._conditions.get(kind)

@@ -89,7 +89,8 @@ def watcher(controller: Controller, resync: Resync) -> Callable[..., Any]:
 def configure(settings: kopf.OperatorSettings) -> None:
     """Kopf as a watcher that writes nothing and never gives up."""
     settings.posting.enabled = False
-    settings.persistence.finalizer = names.FINALIZER
+    # Not ours: Kopf takes a finalizer of its name away again, where no handler needs it.
+    settings.persistence.finalizer = f"{GROUP}/kopf"
     settings.persistence.diffbase_storage = NoMemory()
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP)
     settings.scanning.disabled = True  # our definitions are there before Kopf starts (`Resync`)

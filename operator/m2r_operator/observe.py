@@ -113,6 +113,7 @@ def job_seen(body: Json) -> JobSeen:
         attempt=_attempt(metadata),
         deleting=metadata.get("deletionTimestamp") is not None,
         suspended=spec.get("suspend") is True,
+        queued=names.QUEUE in _map(metadata.get("labels")),
         was_suspended=any(c.get("type") == "Suspended" for c in _maps(status.get("conditions"))),
         active=_int(status.get("active")) or 0,
         outcome=outcome,

@@ -60,6 +60,7 @@ class JobSeen:
     owned: bool = True  # its controller is this run (same uid); False: somebody else's object
     deleting: bool = False
     suspended: bool = False
+    queued: bool = False  # it was made for a queue of Kueue's
     active: int = 0
     was_suspended: bool = False  # it has a Suspended condition, true or not: it may start pods anew
     outcome: Outcome | None = None

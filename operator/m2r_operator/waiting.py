@@ -87,7 +87,7 @@ def admission(plan: Plan, job: JobSeen) -> bool:
     draft = plan.draft
     queue = queue_of(plan.seen.run, plan.spec)
     if not job.suspended:
-        _admitted(plan, queue)
+        admitted(plan, queued=job.queued)
         return False
     waits = f"waits in queue {queue}" if queue else f"Job {job.name} is suspended by somebody"
     known = plan.seen.run.status.job
@@ -103,12 +103,15 @@ def admission(plan: Plan, job: JobSeen) -> bool:
     return False
 
 
-def _admitted(plan: Plan, queue: str | None) -> None:
+def admitted(plan: Plan, *, queued: bool) -> None:
+    """The attempt's Job may run: a queue has let it go (``queued``), or there is none."""
     draft = plan.draft
-    if queue and plan.seen.kueue:
+    queue = queue_of(plan.seen.run, plan.spec)
+    if queue and queued:
         reason, message = "Admitted", f"by queue {queue}"
     elif queue:
-        reason, message = "NoKueue", f"queue {queue} is ignored: Kueue is not installed"
+        was = "was not installed when this attempt began" if plan.seen.kueue else "is not installed"
+        reason, message = "NoKueue", f"queue {queue} is ignored: Kueue {was}"
     else:
         reason, message = "NoQueue", ""
     if draft.set("Admitted", True, reason, message) and reason == "Admitted":
@@ -191,7 +194,9 @@ def _why_not(plan: Plan, pods: list[PodSeen]) -> tuple[str, str, bool]:
             words = plan.draft.steady("Running", "Unschedulable", stuck[0].unschedulable)
             return "Unschedulable", words, False
         plan.look_again(min(PATIENCE, PATIENCE - age))
-    if pods and plan.draft.is_true("Running"):  # no pod at all: the Job's word comes next
+    # Where no pod is left, or its container has ended, the attempt's end is what comes next.
+    waited = [p for p in pods if not p.ready and p.exit_code is None]
+    if waited and plan.draft.is_true("Running"):
         return "PodsNotReady", "", False
     return "", "", False
 

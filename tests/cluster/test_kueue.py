@@ -13,14 +13,17 @@ import pytest
 from cluster import Cluster
 from cluster.kueue import Kueue
 from lab import Lab, lab
+from plays import play
 from queues import (
     POOL,
     QUEUE,
+    RUNS,
     URGENT,
     change,
     documented,
     ended,
     failing,
+    held_back,
     holds,
     job_names,
     kept,
@@ -36,12 +39,15 @@ from queues import (
     with_queues,
     workloads,
 )
+from runs import M2R, manifests, run, write
 
 from m2r_operator import names
 
 LONG: Final = {"steps": 600, "stepSeconds": 0.2}  # longer than any test
 SHORT: Final = {"steps": 5, "stepSeconds": 0.2}
 RLVR: Final = "RLVRJob"
+STEPS: Final = 16  # of the run that really trains
+EXTERNAL: Final = (f"{RLVR}.v1alpha1.m2r.dev",)
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +65,7 @@ def room(
     cluster.apply(*queue_objects(local=True), namespace=namespace)
     with lab(cluster, namespace, tmp_path, standin) as found:
         yield found
+        cluster.kubectl("delete", "m2r", "--all", "--wait=false", namespace=namespace)  # its quota
 
 
 def test_a_second_run_waits_its_turn(room: Lab) -> None:
@@ -68,7 +75,7 @@ def test_a_second_run_waits_its_turn(room: Lab) -> None:
     room.apply(queued("second", **SHORT))
     room.until_phase(RLVR, "second", "Queued")
     assert said(room, "second", "Admitted") == ("False", "Queued")
-    stays(room, "no pod of the second", lambda: room.pods(RLVR, "second") == [], 3.0)
+    stays(room, "no pod of the second", lambda: room.pods(RLVR, "second") == [])
     assert room.phase(RLVR, "first") == "Running"
     room.until_phase(RLVR, "first", "Succeeded")
     room.until_phase(RLVR, "second", "Succeeded")
@@ -80,14 +87,15 @@ def test_a_second_run_waits_its_turn(room: Lab) -> None:
     assert {"Queued", "Admitted", "Running", "Complete"} <= set(room.events("second"))
 
 
-def test_an_evicted_run_saves_its_state_and_comes_back_on_the_same_job(
+def test_an_evicted_run_of_the_documentation_saves_its_state_and_comes_back_on_the_same_job(
     room: Lab, tmp_path: Path
 ) -> None:
+    nightly, deadline = documented()[1]
     with watching(room.cluster, room.namespace, tmp_path) as pods:
-        room.apply(queued("nightly", steps=60, stepSeconds=0.2))
+        room.apply(played(nightly, steps=40, stepSeconds=0.2))
         room.until_phase(RLVR, "nightly", "Running")
         [job] = room.jobs(RLVR, "nightly")
-        room.apply(queued("deadline", labels=URGENT, steps=15, stepSeconds=0.2))
+        room.apply(played(deadline, **SHORT))
         room.until_phase(RLVR, "nightly", "Preempted")
         assert said(room, "nightly", "Admitted") == ("False", "Evicted")
         assert said(room, "nightly", "Preempted") == ("True", "KueueEvicted")
@@ -105,19 +113,29 @@ def test_an_evicted_run_saves_its_state_and_comes_back_on_the_same_job(
     assert room.events("nightly").count("Evicted") == 1
 
 
-def test_an_evicted_run_comes_back_as_often_as_it_is_evicted(room: Lab, tmp_path: Path) -> None:
-    times = 3
+def played(manifest: dict[str, Any], **settings: float) -> dict[str, Any]:
+    """A run of the documentation, word for word but for its data, which the stand-in plays."""
+    return {**manifest, "spec": {**manifest["spec"], "dataset": {"uri": play(**settings)}}}
+
+
+def test_an_evicted_run_comes_back_as_often_as_it_may(room: Lab, tmp_path: Path) -> None:
+    times = 2
+    may = {"maxPreemptions": times, "terminationGracePeriodSeconds": 20}
     with watching(room.cluster, room.namespace, tmp_path) as pods:
-        room.apply(queued("nightly", **LONG))
+        room.apply(queued("nightly", disruption=may, **LONG))
         for n in range(times):
             room.until_phase(RLVR, "nightly", "Running")
             room.apply(queued(f"deadline-{n}", labels=URGENT, steps=2, stepSeconds=0.2))
             room.until_phase(RLVR, "nightly", "Preempted")
             room.until_phase(RLVR, f"deadline-{n}", "Succeeded")
         room.until_phase(RLVR, "nightly", "Running")
-        assert pods.exit_codes("nightly-rlvrj-1") == [75] * times
-    assert job_names(room, "nightly") == ["nightly-rlvrj-1"]
-    assert room.status(RLVR, "nightly")["restarts"] == {"charged": 0, "disruptions": times}
+        assert job_names(room, "nightly") == ["nightly-rlvrj-1"]
+        assert room.status(RLVR, "nightly")["restarts"] == {"charged": 0, "disruptions": times}
+        room.apply(queued("deadline", labels=URGENT, **SHORT))
+        room.until_phase(RLVR, "nightly", "Failed")
+        assert said(room, "nightly", "Failed") == ("True", "MaxPreemptions")
+        room.until_phase(RLVR, "deadline", "Succeeded")
+        assert pods.exit_codes("nightly-rlvrj-1") == [75] * (times + 1)
 
 
 def test_an_evicted_pod_that_lingers_does_not_fail_its_job(room: Lab) -> None:
@@ -125,7 +143,7 @@ def test_an_evicted_pod_that_lingers_does_not_fail_its_job(room: Lab) -> None:
 
     A kubelet with much to do gives it the time; here a finalizer does.
     """
-    room.apply(queued("nightly", steps=60, stepSeconds=0.2))
+    room.apply(queued("nightly", **LONG))
     room.until_phase(RLVR, "nightly", "Running")
     [pod] = room.pods(RLVR, "nightly")
     with kept(room, pod["metadata"]["name"]):
@@ -136,7 +154,7 @@ def test_an_evicted_pod_that_lingers_does_not_fail_its_job(room: Lab) -> None:
         room.until_phase(RLVR, "deadline", "Succeeded")
         [job] = room.jobs(RLVR, "nightly")
         assert not failing(job)
-    room.until_phase(RLVR, "nightly", "Succeeded")
+    room.until_phase(RLVR, "nightly", "Running")
     assert job_names(room, "nightly") == ["nightly-rlvrj-1"]
     assert room.status(RLVR, "nightly")["restarts"] == {"charged": 0, "disruptions": 1}
 
@@ -228,6 +246,8 @@ def test_a_run_of_several_nodes_is_admitted_as_a_whole_or_not_at_all(room: Lab) 
     room.apply(manifest)
     room.until_phase("EvalJob", "wide", "Queued")
     stays(room, "no pod of it", lambda: room.pods("EvalJob", "wide") == [])
+    words = "insufficient quota for nvidia.com/gpu"
+    room.until("Kueue says why", lambda: held_back(room, "wide", words, "EvalJob"))
     set_quota(room.cluster, "nvidia.com/gpu", 2)
     try:
         room.until_phase("EvalJob", "wide", "Succeeded")
@@ -245,13 +265,42 @@ def test_the_queue_may_be_named_by_kueues_label_and_the_spec_wins(room: Lab) -> 
         assert job["metadata"]["labels"][names.QUEUE] == QUEUE
 
 
-def test_a_queue_that_does_not_exist_keeps_the_run_until_it_does(room: Lab) -> None:
-    room.apply(queued("early", scheduling={"queue": "later"}, **SHORT))
-    room.until_phase(RLVR, "early", "Queued")
-    stays(room, "it waits", lambda: room.phase(RLVR, "early") == "Queued", 3.0)
+def test_a_queue_that_does_not_exist_keeps_the_run_until_it_does_or_the_run_moves(
+    room: Lab,
+) -> None:
+    later = {"queue": "later"}
+    room.apply(queued("early", scheduling=later, **SHORT), queued("moved", scheduling=later))
+    for name in ("early", "moved"):
+        room.until_phase(RLVR, name, "Queued")
+        room.until("Kueue says why", lambda name=name: held_back(room, name, "later doesn't exist"))  # type: ignore[misc]
+    change(room, "moved", suspend=True)
+    room.until_phase(RLVR, "moved", "Suspended")
+    change(room, "moved", suspend=False, scheduling={"queue": QUEUE})
+    room.until_phase(RLVR, "moved", "Succeeded")
+    assert room.phase(RLVR, "early") == "Queued"
     [queue] = queue_objects(local=True)
     room.apply({**queue, "metadata": {"name": "later"}})
     room.until_phase(RLVR, "early", "Succeeded")
+
+
+def test_a_resource_that_the_queue_does_not_cover_holds_a_run_back(room: Lab) -> None:
+    [narrow] = [o for o in queue_objects(local=False) if o["kind"] == "ClusterQueue"]
+    [group] = narrow["spec"]["resourceGroups"]
+    group["coveredResources"].remove("memory")
+    group["flavors"][0]["resources"] = [
+        one for one in group["flavors"][0]["resources"] if one["name"] != "memory"
+    ]
+    [queue] = queue_objects(local=True)
+    both = {"metadata": {"name": "narrow"}}
+    room.cluster.apply({**narrow, **both})
+    try:
+        room.apply({**queue, **both, "spec": {"clusterQueue": "narrow"}})
+        room.apply(queued("nightly", scheduling={"queue": "narrow"}, **SHORT))
+        room.until("Kueue says why", lambda: held_back(room, "nightly", "memory"))
+        room.until_phase(RLVR, "nightly", "Queued")
+    finally:
+        remove(room, "nightly")
+        room.cluster.delete("clusterqueue", "narrow")
 
 
 def test_a_run_without_a_queue_is_left_alone(room: Lab) -> None:
@@ -296,55 +345,95 @@ def test_while_kueue_is_down_new_runs_say_so_and_running_ones_go_on(
 @pytest.fixture
 def misconfigured(kueue: Kueue) -> Iterator[Kueue]:
     """Kueue with our kind among its external frameworks, which it never should be."""
-    kueue.restart(external=[f"{RLVR}.v1alpha1.m2r.dev"])
+    kueue.restart(external=EXTERNAL)
     yield kueue
     kueue.restart()
 
 
-def test_our_kind_as_an_external_framework_without_rights_to_it_refuses_every_job(
+def test_our_kind_as_an_external_framework_stops_every_job_then_holds_back_labelled_runs_for_ever(
     room: Lab, misconfigured: Kueue
 ) -> None:
-    room.apply(queued("queued", **SHORT), queued("free", scheduling={}, **SHORT))
-    for name in ("queued", "free"):
+    """Without rights to our kind Kueue refuses; with them it waits for Workloads of the runs
+    themselves, which nobody makes."""
+    room.apply(queued("by-spec", **SHORT), queued("free", scheduling={}, **SHORT))
+    for name in ("by-spec", "free"):
         until_said(room, name, "Degraded", "True", "Rejected")
-        told = room.condition(RLVR, name, "Degraded")
-        assert told is not None
-        assert "kueue-webhook-service" in told["message"]
+        refused = room.condition(RLVR, name, "Degraded")
+        assert refused is not None
+        assert "kueue-webhook-service" in refused["message"]
         assert room.jobs(RLVR, name) == []
-    misconfigured.restart()
-    for name in ("queued", "free"):
-        room.until_phase(RLVR, name, "Succeeded")
-
-
-def test_our_kind_as_an_external_framework_holds_back_runs_with_kueues_label_for_ever(
-    room: Lab, misconfigured: Kueue
-) -> None:
-    """It waits for a Workload of the run itself, which nobody makes."""
     with reading_runs(room.cluster):
-        misconfigured.restart(external=[f"{RLVR}.v1alpha1.m2r.dev"])
-        room.apply(queued("by-spec", **SHORT), queued("free", scheduling={}, **SHORT))
+        misconfigured.restart(external=EXTERNAL)
         room.apply(queued("labelled", labels={names.QUEUE: QUEUE}, scheduling={}, **SHORT))
-        room.until_phase(RLVR, "by-spec", "Succeeded")
-        room.until_phase(RLVR, "free", "Succeeded")
+        for name in ("by-spec", "free"):
+            again = ("annotate", RUNS, name, "example.com/look=again")  # sooner than by itself
+            room.cluster.kubectl(*again, namespace=room.namespace)
+            room.until_phase(RLVR, name, "Succeeded")
         stays(room, "it waits", lambda: room.phase(RLVR, "labelled") == "Queued")
         assert workloads(room, "labelled") == {}
         misconfigured.restart()
         room.until_phase(RLVR, "labelled", "Succeeded")
 
 
-def test_the_runs_of_the_documentation_queue_and_evict_as_it_says(
-    room: Lab, tmp_path: Path
+# The real trainer ---------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Any], str]:
+    """An RLVRJob whose inputs lie in the cluster's store, and the digest of its result."""
+    folder, s3 = tmp_path_factory.mktemp("local"), cluster.s3
+    m2r = M2R(folder, env=s3.env)
+    store = f"s3://{s3.bucket}/{folder.name}"
+    first = write(manifests("data", "sft", "curriculum"), folder / "inputs")
+    made = run(m2r, first, store, endpoint=s3.endpoint)
+    rlvr = manifests("rlvr")["rlvr"]
+    rlvr["spec"] |= {
+        "model": {"uri": made.resource("sft")["output"]},
+        "dataset": {"uri": made.resource("curriculum")["output"], "split": "rlvr"},
+        "steps": STEPS,
+        "resources": {"cpu": "200m"},  # one thread
+        "disruption": {"terminationGracePeriodSeconds": 60},
+    }
+    alone = run(m2r, write({"rlvr": rlvr}, folder / "rlvr"), store, endpoint=s3.endpoint)
+    return rlvr, alone.digests["rlvr"]
+
+
+@pytest.fixture
+def training(
+    cluster: Cluster, crds: None, kueue: Kueue, namespace: str, trainer: str, tmp_path: Path
+) -> Iterator[Lab]:
+    """A namespace with the local queue and an operator whose runs really train, one at a time."""
+    cluster.apply(*queue_objects(local=True), namespace=namespace)
+    set_quota(cluster, "cpu", "200m")  # of one run: the node has no real GPU to count
+    with lab(cluster, namespace, tmp_path, trainer) as found:
+        yield found
+    cluster.apply(*queue_objects(local=False))
+
+
+def test_an_evicted_run_goes_on_from_its_step_and_ends_with_the_same_bits(
+    training: Lab, standin: str, undisturbed: tuple[dict[str, Any], str]
 ) -> None:
-    nightly, deadline = (_played(run) for run in documented()[1])
-    room.apply(nightly)
-    room.until_phase(RLVR, "nightly", "Running")
-    room.apply(deadline)
-    room.until_phase(RLVR, "nightly", "Preempted")
-    room.until_phase(RLVR, "deadline", "Succeeded")
-    room.until_phase(RLVR, "nightly", "Succeeded")
-
-
-def _played(manifest: dict[str, Any]) -> dict[str, Any]:
-    """A run of the documentation, word for word but for its data, which the stand-in plays."""
-    uri = "file:///standin?steps=20&stepSeconds=0.2"
-    return {**manifest, "spec": {**manifest["spec"], "dataset": {"uri": uri}}}
+    manifest, digest = undisturbed
+    manifest["spec"]["scheduling"] = {"queue": QUEUE}
+    training.apply(manifest)
+    training.until_phase(RLVR, "rlvr", "Running")
+    training.until_step(RLVR, "rlvr", 5)
+    training.apply(queued("deadline", labels=URGENT, image=standin, steps=5, stepSeconds=0.2))
+    training.until_phase(RLVR, "rlvr", "Preempted")
+    training.until_phase(RLVR, "deadline", "Succeeded")
+    training.until_phase(RLVR, "rlvr", "Running")
+    resumed = training.until(
+        "it has resumed", lambda: (training.told(RLVR, "rlvr") or {}).get("resumedFrom")
+    )
+    assert resumed["step"] >= 5
+    training.until_phase(RLVR, "rlvr", "Succeeded")
+    status = training.status(RLVR, "rlvr")
+    assert status["outputs"]["digest"] == digest
+    assert status["progress"]["step"] == STEPS
+    assert status["resumedFrom"]["step"] == resumed["step"]
+    assert status["resumedFrom"]["lostSteps"] == 0
+    assert status["restarts"] == {"charged": 0, "disruptions": 1}
+    assert status["attempt"] == 1
+    assert job_names(training, "rlvr") == ["rlvr-rlvrj-1"]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 
 import pytest
+from histories import watching
 from lab import Lab
 from plays import evaluation, play, rlvr, sft, synthesis
 
@@ -207,11 +209,16 @@ def test_delete_leaves_nothing(room: Lab) -> None:
     assert room.cluster.get("services", namespace=room.namespace, selector=selector)["items"] == []
 
 
-def test_a_clean_lifecycle_takes_few_writes(room: Lab) -> None:
+def test_a_clean_lifecycle_takes_few_writes(room: Lab, tmp_path: Path) -> None:
     before = room.cluster.writes(user_agent=names.MANAGER)
-    room.apply(rlvr(uri=play(steps=4, stepSeconds=0.3)))
-    room.until_phase("RLVRJob", "run", "Succeeded")
-    after = room.cluster.writes(user_agent=names.MANAGER)
-    spent = {k: n - before.get(k, 0) for k, n in after.items() if n - before.get(k, 0)}
+    with watching(room.cluster, room.namespace, "rlvrjobs.m2r.dev", tmp_path) as history:
+        room.apply(rlvr(uri=play(steps=20, stepSeconds=0.2)))
+        room.until_phase("RLVRJob", "run", "Succeeded")
+        room.until("the end is seen", lambda: history.of("run")[-1]["status"].get("completionTime"))
+    phases = [run.get("status", {}).get("phase") for run in history.of("run")]
+    assert phases[: phases.index("Running") + 1] == [None, "Pending", "Running"]
+    spent = room.cluster.writes(user_agent=names.MANAGER) - before
     ours = {k: n for k, n in spent.items() if k[1] not in ("events", "leases")}
-    assert sum(ours.values()) <= 6, ours
+    assert ours.pop(("create", "jobs")) == 1
+    # Besides those two: how far it is, that its pod has gone, that it is complete.
+    assert sum(ours.values()) <= 5, ours

@@ -22,14 +22,16 @@ def images(cluster: Cluster, standin: str, tmp_path_factory: pytest.TempPathFact
     return standin
 
 
-@pytest.fixture(params=["helm", "helm3"])
+@pytest.fixture
 def release(
     request: pytest.FixtureRequest, cluster: Cluster, namespace: str, images: str, tmp_path: Path
 ) -> Iterator[Release]:
-    """A release by Helm 4 or 3 that is not installed yet; the tree's definitions are back after."""
-    found = Release(
-        cluster, namespace, tmp_path, tool=request.param, name=f"m2r-{uuid.uuid4().hex[:6]}"
-    )
+    """A release that is not installed yet; the tree's definitions are back afterwards.
+
+    By Helm 4, or the helm that the test names as the fixture's parameter.
+    """
+    tool = getattr(request, "param", "helm")
+    found = Release(cluster, namespace, tmp_path, tool=tool, name=f"m2r-{uuid.uuid4().hex[:6]}")
     make_adoptable(cluster, found)
     yield found
     found.uninstall()

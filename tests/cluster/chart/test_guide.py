@@ -13,6 +13,7 @@ import gotools
 import pytest
 from cluster import Cluster
 from release import CRDS, ROOT, Release, environment, make_adoptable, restore_crds
+from runs import manifests
 
 PAGE = (ROOT / "docs" / "install.md").read_text()
 NAMESPACES = ("m2r-system", "team-a")
@@ -61,7 +62,7 @@ class Shell:
 
 
 @pytest.fixture
-def shell(cluster: Cluster, images: str, tmp_path: Path) -> Iterator[Shell]:
+def shell(cluster: Cluster, images: str, trainer: str, tmp_path: Path) -> Iterator[Shell]:
     """A cluster on which nothing of the page was done yet."""
     for name in NAMESPACES:
         found = cluster.try_get("namespace", name)
@@ -72,10 +73,12 @@ def shell(cluster: Cluster, images: str, tmp_path: Path) -> Iterator[Shell]:
     yield Shell(cluster, tmp_path)
     for namespace in NAMESPACES:
         Release(cluster, namespace, tmp_path).uninstall()
+    restore_crds(cluster)  # the namespace controller waits half a minute for kinds that are gone
     cluster.kubectl("delete", "m2r", "--all", "--namespace", "default", check=False)
     for name in NAMESPACES:
-        cluster.delete("namespace", name)
-    restore_crds(cluster)
+        now = ("delete", "pods", "--all", "--grace-period=0", "--force")  # and for pods that end
+        cluster.kubectl(*now, namespace=name, check=False)
+    cluster.kubectl("delete", "namespace", *NAMESPACES, "--ignore-not-found")
 
 
 def adopt(shell: Shell, namespace: str = "m2r-system") -> None:
@@ -87,9 +90,24 @@ def first_try(shell: Shell, start: str, stop: str) -> None:
     adopt(shell)
     listed = shell.run(start)
     assert "sftjob.m2r.dev/sft" in listed
-    assert shell.cluster.get("secret", "m2r-s3", namespace="default")["type"] == "Opaque"
+    small = manifests("data")["data"]
+    small["metadata"]["name"] = "small"
+    small["spec"]["resources"] = {"cpu": "100m"}  # two, as the quickstart asks for, may be all
+    shell.cluster.apply(small, namespace="default")
+    shell.cluster.wait(
+        "the trainer's image has written to the chart's own store",
+        lambda: phase_of(shell.cluster, "small") == "Succeeded",
+        seconds=240, namespace="default",
+    )  # fmt: skip
     assert "uninstalled" in shell.run(stop)
     assert shell.cluster.get("sftjobs.m2r.dev", namespace="default")["items"] == []
+
+
+def phase_of(cluster: Cluster, name: str) -> str | None:
+    """The phase of a synthesis in the default namespace."""
+    run = cluster.get("datasynthesisjobs.m2r.dev", name, namespace="default")
+    found: str | None = run.get("status", {}).get("phase")
+    return found
 
 
 def own_store(shell: Shell, only: str) -> None:
@@ -126,7 +144,7 @@ def shared(shell: Shell, only: str) -> None:
     assert shell.cluster.try_get("networkpolicy", "m2r-runs", namespace="team-a")
 
 
-def upgrade(shell: Shell, only: str, by_hand: str) -> None:
+def upgrade(shell: Shell, only: str, by_hand: str, hand_over: str) -> None:
     adopt(shell)
     shell.run(
         "helm install m2r charts/m2r --namespace m2r-system --create-namespace "
@@ -136,6 +154,27 @@ def upgrade(shell: Shell, only: str, by_hand: str) -> None:
     found = shell.cluster.get("deployment", "m2r-operator", namespace="m2r-system")
     assert found["spec"]["replicas"] == 1, "the upgrade lost the values"
     shell.run(by_hand)
+    for name in CRDS:  # as if nobody else had made them
+        shell.cluster.kubectl("delete", "crd", name)
+    shell.run("helm uninstall m2r --namespace m2r-system --wait")
+    shell.run(by_hand)
+    shell.run("helm install m2r charts/m2r --namespace m2r-system --set crds.enabled=false")
+    shell.run(only)
+    assert "meta.helm.sh/release-name" not in annotations(shell.cluster, CRDS[0])
+    shell.run(hand_over)
+    assert annotations(shell.cluster, CRDS[0])["meta.helm.sh/release-name"] == "m2r"
+    changed = shell.folder / "charts" / "m2r" / "templates" / "crds" / "m2r.dev_evaljobs.yaml"
+    changed.write_text(re.sub("description: (?=[A-Z])", "description: Anew. ", changed.read_text()))
+    with pytest.raises(AssertionError, match=r'conflict.* with "kubectl"'):
+        shell.run(only)
+    option = "--reset-then-reuse-values"
+    shell.run(only.replace(option, f"{option} --force-conflicts"))
+
+
+def annotations(cluster: Cluster, crd: str) -> dict[str, str]:
+    """The annotations of a definition."""
+    found: dict[str, str] = cluster.get("crd", crd)["metadata"].get("annotations", {})
+    return found
 
 
 def uninstall(shell: Shell, only: str, everything: str) -> None:

@@ -16,6 +16,8 @@ import yaml
 ROOT = Path(__file__).resolve().parents[3]
 CHART = ROOT / "charts" / "m2r"
 NAMESPACE = "m2r-system"
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the definitions: a second in Python
+DUMPER = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 Values = dict[str, Any]
 Manifest = dict[str, Any]
@@ -109,8 +111,8 @@ class Helm:
         return _render(self, json.dumps(values), release, chart)
 
     def objects(self, values: Values, *, release: str = "m2r") -> list[Manifest]:
-        """The manifests of a release."""
-        return parse(self.render(values, release=release))
+        """The manifests of a release, which all who ask share: change a copy."""
+        return _objects(self, json.dumps(values), release)
 
 
 @functools.cache
@@ -121,9 +123,14 @@ def _render(helm: Helm, values: str, release: str, chart: Path) -> str:
     )  # fmt: skip
 
 
+@functools.cache
+def _objects(helm: Helm, values: str, release: str) -> list[Manifest]:
+    return parse(_render(helm, values, release, CHART))
+
+
 def parse(text: str) -> list[Manifest]:
     """The objects in a stream of YAML."""
-    return [document for document in yaml.safe_load_all(text) if document]
+    return [document for document in yaml.load_all(text, LOADER) if document]
 
 
 def keys(objects: list[Manifest]) -> list[tuple[str, str, str]]:

@@ -17,6 +17,7 @@ from typing import Any, Final
 
 import gotools
 import yaml
+from integration.chart.rendering import LOADER
 
 PROMETHEUS_OPERATOR: Final = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
 KUBERNETES: Final = f"k8s.io/kubernetes@v{gotools.KUBERNETES}"
@@ -66,7 +67,8 @@ def _builtin() -> Iterator[tuple[str, Schema]]:
 def _monitors() -> Iterator[tuple[str, Schema]]:
     folder = module(PROMETHEUS_OPERATOR) / "example" / "prometheus-operator-crd"
     for plural in ("podmonitors", "servicemonitors"):
-        crd = yaml.safe_load((folder / f"monitoring.coreos.com_{plural}.yaml").read_text())
+        text = (folder / f"monitoring.coreos.com_{plural}.yaml").read_text()
+        crd = yaml.load(text, LOADER)
         for version in crd["spec"]["versions"]:
             schema = strict(version["schema"]["openAPIV3Schema"])
             schema["properties"]["metadata"] = {"type": "object"}

@@ -10,7 +10,7 @@ import gotools
 import pytest
 import yaml
 from integration.chart import schemas
-from integration.chart.rendering import ALL, Helm, Manifest, Values, parse
+from integration.chart.rendering import ALL, DUMPER, Helm, Manifest, Values, parse
 
 
 @pytest.fixture(scope="session")
@@ -28,7 +28,7 @@ def kubeconform(folder: Path, objects: list[Manifest]) -> list[dict[str, str]]:
             str(gotools.build("kubeconform")), "-output", "json", "-verbose", "-strict",
             "-schema-location", f"{folder}/{schemas.TEMPLATE}",
         ],
-        input=yaml.safe_dump_all(objects), capture_output=True, text=True, check=False,
+        input=yaml.dump_all(objects, Dumper=DUMPER), capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.stdout, done.stderr
     found: list[dict[str, str]] = json.loads(done.stdout)["resources"]
@@ -61,7 +61,7 @@ def test_a_misspelt_field_or_wrong_type_would_be_found(
     schema_folder: Path, kind: str, old: str, new: str
 ) -> None:
     objects = [o for o in Helm("helm").objects(ALL) if o["kind"] == kind]
-    text = yaml.safe_dump_all(objects)
+    text: str = yaml.dump_all(objects, Dumper=DUMPER)
     assert old in text
     verdicts = kubeconform(schema_folder, parse(text.replace(old, new)))
     assert "statusInvalid" in {verdict["status"] for verdict in verdicts}

@@ -1,4 +1,4 @@
-"""What the chart makes for each set of values, under Helm 4 and Helm 3."""
+"""What the chart makes for each set of values, and that Helm 4 and Helm 3 make the same."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import yaml
 from integration.chart.rendering import (
     ALL,
     CHART,
+    LOADER,
     MATRIX,
     ROOT,
     Helm,
@@ -20,6 +21,7 @@ from integration.chart.rendering import (
     environment,
     keys,
     of,
+    parse,
     pods,
 )
 
@@ -271,7 +273,7 @@ def test_with_a_global_registry_no_image_comes_from_elsewhere(helm: Helm) -> Non
 def test_crds_are_those_of_the_project_and_stay_unless_told_otherwise(helm: Helm) -> None:
     kept, going = helm.objects({}), helm.objects(MATRIX["CRDs that go"])
     for name in CRDS:
-        ours = yaml.safe_load((ROOT / "crds" / f"m2r.dev_{name}.yaml").read_text())
+        ours = yaml.load((ROOT / "crds" / f"m2r.dev_{name}.yaml").read_text(), LOADER)
         template = of(kept, "CustomResourceDefinition")[f"{name}.m2r.dev"]
         assert template["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
         assert (
@@ -306,6 +308,8 @@ def test_the_charts_own_s3_server_is_the_default_store(helm: Helm) -> None:
     assert found["M2R_OPERATOR_STORAGE_URI"] == "s3://m2r"
     assert found["M2R_OPERATOR_STORAGE_ENDPOINT"] == "http://m2r-s3.m2r-system.svc:7070"
     assert found["M2R_OPERATOR_STORAGE_SECRET"] == "m2r-s3"
+    disk = of(helm.objects(MATRIX["air gap"]), "PersistentVolumeClaim")["m2r-s3"]
+    assert disk["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
     mine = environment(helm.objects(MATRIX["S3 with a Secret of the user"]))
     assert mine["M2R_OPERATOR_STORAGE_SECRET"] == "mine"
     assert mine["M2R_OPERATOR_STORAGE_URI"] == "s3://first-try"
@@ -327,7 +331,7 @@ def test_all_copies_of_the_generated_keys_are_equal_and_each_install_has_new_one
 
 def test_given_keys_stand_in_the_secret_and_nowhere_else(helm: Helm) -> None:
     text = helm.render(MATRIX["S3 in memory, own keys"])
-    secret = of([d for d in yaml.safe_load_all(text) if d], "Secret")["m2r-s3"]
+    secret = of(parse(text), "Secret")["m2r-s3"]
     assert base64.b64decode(secret["data"]["AWS_SECRET_ACCESS_KEY"]) == b"canary/secret+1"
     assert "canary" not in text.lower()
     encoded = secret["data"]["AWS_SECRET_ACCESS_KEY"]
@@ -373,6 +377,36 @@ def test_service_accounts_of_runs_are_any_unless_a_list_is_given(helm: Helm) -> 
     assert allowed(["a", "b"]) == "a,b"
 
 
+def test_each_selector_means_the_pods_of_one_deployment(helm: Helm, values: Values) -> None:
+    objects = helm.objects(values)
+    labels = {
+        name: item["spec"]["template"]["metadata"]["labels"].items()
+        for name, item in of(objects, "Deployment").items()
+    }
+    selectors = [
+        *((name, item["spec"]["selector"]) for name, item in of(objects, "Service").items()),
+        *(
+            (name, item["spec"]["selector"]["matchLabels"])
+            for kind in ("Deployment", "PodDisruptionBudget")
+            for name, item in of(objects, kind).items()
+        ),
+        *(
+            (name, item["spec"]["podSelector"]["matchLabels"])
+            for name, item in of(objects, "NetworkPolicy").items()
+            if name.endswith("-operator")
+        ),
+    ]
+    assert len(selectors) >= 2
+    for name, selector in selectors:
+        assert [n for n, own in labels.items() if selector.items() <= own] == [name]
+    for item in of(objects, "ServiceMonitor").values():
+        wanted = item["spec"]["selector"]["matchLabels"].items()
+        services = of(objects, "Service").items()
+        assert [n for n, s in services if wanted <= s["metadata"]["labels"].items()] == [
+            item["metadata"]["name"]
+        ]
+
+
 def test_network_policies_of_runs_let_in_metrics_and_their_own_kind_only(helm: Helm) -> None:
     policy = of(helm.objects(ALL), "NetworkPolicy")["team-a/m2r-runs"]["spec"]
     run = {"matchExpressions": [{"key": "m2r.dev/kind", "operator": "Exists"}]}
@@ -416,10 +450,10 @@ def test_a_monitored_run_is_named_by_labels_that_no_series_has(helm: Helm) -> No
     ],
 )
 def test_values_that_contradict_each_other_are_refused_with_the_remedy(
-    helm: Helm, values: Values, message: str
+    each_helm: Helm, values: Values, message: str
 ) -> None:
     with pytest.raises(HelmError, match=message):
-        helm.render(values)
+        each_helm.render(values)
 
 
 @pytest.mark.parametrize(

@@ -55,10 +55,10 @@ BAD: list[tuple[Values, str]] = [
 
 @pytest.mark.parametrize(("values", "path"), BAD, ids=[str(values)[:60] for values, _ in BAD])
 def test_an_unknown_or_badly_typed_value_is_refused_by_its_path(
-    helm: Helm, values: Values, path: str
+    each_helm: Helm, values: Values, path: str
 ) -> None:
     with pytest.raises(HelmError) as refused:
-        helm.render(values)
+        each_helm.render(values)
     said = str(refused.value).replace(".", "/")
     assert path in said
 
@@ -103,8 +103,8 @@ def test_text_in_values_never_makes_or_changes_other_objects(
     assert "hostNetwork" not in spec
 
 
-def test_a_parent_chart_may_share_its_globals_and_its_own_settings_only(helm: Helm) -> None:
-    assert helm.objects({"global": {"imageRegistry": "r.io", "storageClass": "fast"}})
+def test_a_parent_chart_may_share_its_globals_and_its_own_settings_only(each_helm: Helm) -> None:
+    assert each_helm.objects({"global": {"imageRegistry": "r.io", "storageClass": "fast"}})
 
 
 def test_notes_name_the_next_steps_and_print_no_secret() -> None:
@@ -137,18 +137,25 @@ def test_notes_follow_the_values(settings: str, line: str) -> None:
 
 
 def test_the_chart_is_clean_for_the_linter_and_packs_without_sources(
-    helm: Helm, tmp_path: Any
+    each_helm: Helm, tmp_path: Any
 ) -> None:
     import tarfile
 
-    assert "0 chart(s) failed" in helm.run("lint", "--strict", str(CHART))
-    helm.run("package", str(CHART), "--destination", str(tmp_path))
+    assert "0 chart(s) failed" in each_helm.run("lint", "--strict", str(CHART))
+    each_helm.run("package", str(CHART), "--destination", str(tmp_path))
     (archive,) = tmp_path.glob("m2r-*.tgz")
     with tarfile.open(archive) as packed:
         names = packed.getnames()
     assert {"m2r/Chart.yaml", "m2r/values.schema.json", "m2r/README.md"} <= set(names)
     assert not [name for name in names if "head" in name or "test" in name]
     assert archive.stat().st_size < 200_000  # a release is kept in a Secret of at most 1 MiB
+
+
+def test_a_kubernetes_that_is_too_old_is_refused(each_helm: Helm) -> None:
+    command = ("template", "m2r", str(CHART), "--kube-version")
+    assert each_helm.run(*command, "1.31.0")
+    with pytest.raises(HelmError, match=r"requires kubeVersion: >=1\.31\.0-0"):
+        each_helm.run(*command, "1.30.9")
 
 
 def test_parse_leaves_out_empty_documents() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from operator_objects import KEY, job, labels, meta, owned, pod, seen, sft, uid
 
@@ -111,8 +113,36 @@ def test_pods_outlive_their_job_while_they_end() -> None:
 def test_after_a_restart_pods_of_a_job_that_is_gone_are_known_by_the_status() -> None:
     cache = Cache()
     cache.put_pod(pod())
-    assert cache.seen()[1] == []
+    assert cache.seen(last=uid("another"))[1] == []
     assert [p.name for p in cache.seen(last=uid("ci-sftj-1"))[1]] == ["ci-sftj-1-0"]
+
+
+def test_pods_of_a_job_that_went_before_any_status_named_it_are_known_by_name_and_age() -> None:
+    cache = Cache()
+    cache.put_pod(pod())
+    assert [p.name for p in cache.seen()[1]] == ["ci-sftj-1-0"]
+    assert cache.seen(attempt=2)[1] == []
+    cache.put_job(job())
+    cache.put_pod(pod(owner=uid("lost"), index=1))
+    assert [p.index for p in cache.seen()[1]] == [0]  # it is there: its uid decides
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "another-0"},
+        {"labels": labels("another")},
+        {"creationTimestamp": "2025-12-31T23:59:59Z"},  # of a run that had the name before
+    ],
+)
+def test_pods_that_only_resemble_those_of_a_lost_job_are_nobodys(changes: dict[str, Any]) -> None:
+    run = sft(status={"attempt": 1})
+    run["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z"
+    for metadata, found in (({}, 1), (changes, 0)):
+        cache, one = Cache(), pod(creationTimestamp="2026-01-01T00:00:00Z")
+        one["metadata"] |= metadata
+        cache.put_pod(one)
+        assert len(cache.of(seen(run))[1]) == found
 
 
 def test_a_deleted_job_does_not_come_back_with_late_news() -> None:

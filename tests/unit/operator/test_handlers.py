@@ -13,7 +13,7 @@ from fakeapi import FakeApi
 from operator_objects import KEY, sft
 from simtime import simulate, until
 
-from m2r_operator import handlers
+from m2r_operator import handlers, names
 from m2r_operator.client import Client
 from m2r_operator.controller import Controller
 from m2r_operator.health import Probes
@@ -89,6 +89,19 @@ def test_kopf_tells_of_what_is_there_what_comes_and_what_goes_and_writes_nothing
         assert ("watch", "sftjobs", "2xx") in world.counted
         assert all(r.headers["User-Agent"].startswith("m2r-operator/") for r in world.api.requests)
         assert all(r.headers["Authorization"] == "Bearer t0ken" for r in world.api.requests)
+
+    play(test)
+
+
+def test_kopf_leaves_our_finalizer_alone() -> None:
+    async def test(world: World) -> None:
+        purged = sft("purged")
+        purged["metadata"]["finalizers"] = [names.FINALIZER]
+        world.api.put("sftjobs", purged)
+        await until(lambda: world.names == ["purged"])
+        world.api.change("sftjobs", "purged", status={"attempt": 1})
+        await asyncio.sleep(30)
+        assert [r for r in world.api.requests if r.method != "GET"] == []
 
     play(test)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.operator.builders import NOW, Life, a_pod, at, ended, poll_of, running, told
+from unit.operator.builders import NOW, Life, a_job, a_pod, at, ended, poll_of, running, told
 
 from m2r_operator.draft import Draft
 from m2r_operator.observe import told_of
@@ -98,7 +98,8 @@ def test_a_pause_is_no_pace() -> None:
     life = running().look(10, poll=poll_of(10))
     life.look(10, pods=(ended(75),), poll=None).look(3600)
     assert life.status.attempt == 2
-    life.look(1, pods=(ended(75), a_pod(2)), poll=poll_of(11, attempt=2))
+    jobs = (a_job(outcome="Failed"), a_job(2))
+    life.look(1, jobs=jobs, pods=(ended(75), a_pod(2)), poll=poll_of(11, attempt=2))
     assert life.status.progress is not None
     assert (life.status.progress.step, life.status.progress.eta_seconds) == (11, None)
 

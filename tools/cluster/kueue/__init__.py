@@ -47,7 +47,7 @@ from cluster.parts import command, say, tool
 MODULE = "sigs.k8s.io/kueue"
 IMAGE = f"m2r.dev/kueue:{gotools.TOOLS['kueue'].version}"
 GROUP = "kueue.x-k8s.io"
-# Instances are deleted in this order while Kueue runs: their finalizers are its own.
+# Instances are deleted while Kueue runs, for their finalizers are its own.
 INSTANCES = (
     "workloads",
     "localqueues",
@@ -143,8 +143,7 @@ class Kueue:
     def remove(self) -> None:
         """Removes every object of it and of its kinds; ``ClusterError`` if something stays."""
         if installed(self.cluster):
-            for resource in INSTANCES:
-                self._delete_all(resource)
+            self._delete_instances()
         documents = self._manifests()
         for kinds in (_WEBHOOKS, None):  # webhooks first: without their server they refuse
             some = [d for d in documents if kinds is None or d["kind"] in kinds]
@@ -156,18 +155,20 @@ class Kueue:
         if installed(self.cluster):
             raise ClusterError(f"Kueue's CRDs are still there: see kubectl get crd | grep {GROUP}")
 
-    def _delete_all(self, resource: str) -> None:
-        name = f"{resource}.{GROUP}"
-        everywhere = ("--all", "--all-namespaces")
+    def _delete_instances(self) -> None:
+        names = ",".join(f"{resource}.{GROUP}" for resource in INSTANCES)
+        everywhere = (names, "--all-namespaces")
         self.cluster.kubectl(
-            *("delete", name, *everywhere, "--wait=true", "--timeout=20s"), check=False
+            *("delete", *everywhere, "--all", "--wait=true", "--timeout=20s"), check=False
         )
-        left = self.cluster.kubectl("get", name, "--all-namespaces", "-o", "json", check=False)
-        for item in json.loads(left or "{}").get("items", []):  # Kueue is stopped or stuck
+        left = self.cluster.kubectl("get", *everywhere, "-o", "json")
+        for item in json.loads(left)["items"]:  # Kueue is stopped or stuck
             meta = item["metadata"]
             patch = ("--type=merge", "-p", '{"metadata":{"finalizers":null}}')
             self.cluster.kubectl(
-                *("patch", name, meta["name"], *patch), namespace=meta.get("namespace"), check=False
+                *("patch", f"{item['kind'].lower()}.{GROUP}", meta["name"], *patch),
+                namespace=meta.get("namespace"),
+                check=False,
             )
 
     def _answers(self) -> bool:

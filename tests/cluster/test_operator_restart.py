@@ -1,0 +1,65 @@
+"""A restarted operator finds two hundred runs as it left them: it reads much and writes nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+import pytest
+from cluster import Cluster
+from crowd import SCHEDULING, STATUS, Crowd, crowd
+from lab import Lab, lab
+from plays import rlvr
+
+from m2r_operator import names
+
+RUNS: Final = 200
+STEADY_SECONDS: Final = 15.0  # three times what a quiet machine may take; this one has other work
+QUIET_SECONDS: Final = 20.0  # longer than anything that the operator holds back
+
+
+@pytest.fixture
+def outside(cluster: Cluster) -> Iterator[Crowd]:
+    """The node of the runs."""
+    with crowd(cluster) as found:
+        yield found
+
+
+def test_an_operator_that_restarts_with_two_hundred_live_runs_writes_nothing(
+    cluster: Cluster, crds: None, outside: Crowd, namespace: str, standin: str, tmp_path: Path,
+    request: pytest.FixtureRequest,
+) -> None:  # fmt: skip
+    """Steady: each of the runs was looked at, for its pod has been asked how far it is."""
+    with lab(cluster, namespace, tmp_path, standin, "--poll-seconds", "600") as room:
+        room.apply(*(rlvr(f"run-{n}", scheduling=SCHEDULING) for n in range(RUNS)))
+        room.until("all of them run and are told so", lambda: told(room) == RUNS, seconds=240)
+        room.operator.kill()
+        before, restarted = outside.asked, time.monotonic()
+        since = datetime.now(UTC)
+        room.operator.start(wait=False)
+        cluster.wait("each was asked", lambda: outside.asked >= before + RUNS, every=0.05)
+        steady = time.monotonic() - restarted
+        request.node.user_properties.append(("steady", f"{steady:.1f} s"))
+        assert steady <= STEADY_SECONDS
+        time.sleep(QUIET_SECONDS)
+        writes = cluster.writes(user_agent=names.MANAGER, since=since)
+        assert {what for _, what in writes} == {"leases"}, writes
+        assert room.operator.alive
+        run = rlvr("run-7", scheduling=SCHEDULING)
+        room.apply({**run, "spec": {**run["spec"], "suspend": True}})
+        room.until_phase(
+            "RLVRJob", "run-7", "Suspended"
+        )  # it is not for want of work that it rests
+
+
+def told(room: Lab) -> int:
+    """Runs whose status says that they run, and how far they are."""
+    found = room.cluster.get("rlvrjobs.m2r.dev", namespace=room.namespace)["items"]
+    return sum(
+        run.get("status", {}).get("phase") == "Running"
+        and run["status"].get("progress", {}).get("step") == STATUS["step"]
+        for run in found
+    )
