@@ -85,7 +85,7 @@ clean:  ## remove .venv and caches in the tree; stores, reports and the user's c
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 
 ##@ Measure
-.PHONY: bench-sim bench-rewards bench-rlvr bench-resume bench-recovery
+.PHONY: bench-sim bench-rewards bench-rlvr bench-resume bench-recovery bench-operator
 bench-sim: setup-bench  ## scenes and pictures a second
 	@$(VENV)/python bench/bench_sim.py
 
@@ -100,3 +100,6 @@ bench-resume: setup-bench  ## what a kill costs: lost steps and seconds until th
 
 bench-recovery: setup-dev  ## the same on a cluster: pods taken away, until the next commit (root)
 	@$(VENV)/python bench/bench_recovery.py
+
+bench-operator: setup-dev  ## create to Job, writes a run, memory, restart of the operator (root)
+	@$(VENV)/python bench/bench_operator.py

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from m2r_operator.evidence import OUTCOME_LOST, Ending, explain, went_wrong
 from m2r_operator.finish import fail
 from m2r_operator.plan import Plan
@@ -11,6 +13,7 @@ from m2r_operator.telling import step_of
 from m2r_operator.waiting import stop_running
 from m2r_train.api.status import Failure, Restarts
 
+REPLACED: Final = 15.0  # seconds within which a Job has replaced a shard that was taken from it
 
 def has_finished(plan: Plan, job: JobSeen) -> bool:
     """Whether the attempt's Job is complete and its result can be read, from the pod that knows.
@@ -50,7 +53,7 @@ def is_over(plan: Plan, job: JobSeen | None) -> bool:
         return not has_finished(plan, job)
     if job.deleting:
         return not living
-    return _gang_is_gone(plan, job, living)
+    return _gang_is_gone(plan, job, living) or _shards_are_gone(plan, job, living)
 
 
 def _gang_is_gone(plan: Plan, job: JobSeen, living: list[PodSeen]) -> bool:
@@ -59,6 +62,22 @@ def _gang_is_gone(plan: Plan, job: JobSeen, living: list[PodSeen]) -> bool:
         return False
     pods = seen.newest_of(job.attempt)
     return len(pods) >= plan.spec.resources.nodes and any(p.phase != "Succeeded" for p in pods)
+
+
+def _shards_are_gone(plan: Plan, job: JobSeen, living: list[PodSeen]) -> bool:
+    """All shards were told to go, have gone, and none has come back.
+
+    In a namespace that is being deleted none can, and a Job that counts failures by index keeps
+    the last pod of each until it is replaced: without us the namespace would stay for ever.
+    """
+    taken = [p for p in plan.seen.newest_of(job.attempt) if p.phase != "Succeeded"]
+    told = [p.delete_by for p in taken if p.delete_by is not None]
+    if is_gang(plan.seen.run) or job.suspended or living or not taken or len(told) < len(taken):
+        return False
+    last = max(p.finished or p.delete_by or plan.now for p in taken)
+    left = REPLACED - (plan.now - last).total_seconds()
+    plan.look_again(left if left > 0 else None)
+    return left <= 0
 
 
 def ending_of(plan: Plan, job: JobSeen | None) -> Ending:

@@ -398,3 +398,18 @@ def test_a_namespace_with_a_folder_to_purge_goes_while_an_operator_runs(
         assert not gone(wide), "the finalizer holds the namespace"
         wide.operator.start()
     wide.until("it is gone", lambda: gone(wide))
+
+
+def test_a_namespace_with_shards_goes_once_an_operator_runs(wide: Lab) -> None:
+    """It first waits for its pods, which their Job keeps until it has replaced them, by index; and
+    nothing can be made in it any more."""
+    resources = {"cpu": "10m", "sharedMemory": "16Mi", "nodes": 2}
+    wide.apply(synthesis("run", uri=play(steps=9000, stepSeconds=0.2), resources=resources))
+    wide.until_phase("DataSynthesisJob", "run", "Running")
+    wide.until("both run", lambda: len(wide.live_pods("DataSynthesisJob", "run")) == 2)
+    wide.operator.kill()
+    wide.cluster.delete("namespace", wide.namespace, wait=False)
+    wide.until("its pods have ended", lambda: not wide.live_pods("DataSynthesisJob", "run"))
+    assert not gone(wide)
+    wide.operator.start()
+    wide.until("it is gone", lambda: gone(wide))
