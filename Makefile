@@ -44,8 +44,8 @@ test:  ## set up from nothing, then checks and all tests; fails if a class of te
 test-fast: setup-dev  ## the tests that take seconds
 	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n 2 -m "not slow and not gpu and not cluster"
 
-test-cluster: setup-dev  ## the tests on a real Kubernetes node (root), or on that of KUBECONFIG
-	@$(VENV)/python -m pytest -n 0 -m cluster
+test-cluster: setup-dev  ## the tests on a real Kubernetes node (root); WHOLE=1: the quickstart in full
+	@$(if $(WHOLE),M2R_WHOLE=1) $(VENV)/python -m pytest -n 0 -m cluster
 
 check: setup-dev  ## lint, format, types, import contracts
 	@$(call all_of,"ruff check ." "ruff format --check ." "mypy" "lint-imports")

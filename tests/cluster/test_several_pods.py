@@ -1,4 +1,4 @@
-"""Runs of several pods on a real cluster: ranks that meet, gangs, shards; and an evaluation's gates."""
+"""Runs of several pods on a real cluster: ranks that meet, gangs, shards; gates."""
 
 from __future__ import annotations
 
@@ -94,9 +94,7 @@ def test_a_shard_that_crashes_is_tried_again_and_the_others_do_not_notice(room: 
     room.apply(synthesis(uri=play(steps=9000, stepSeconds=0.1), resources=spec(3)))
     before = running(room, "DataSynthesisJob", 1, 3)
     kill(room, before[1])
-    room.until(
-        "it has crashed", lambda: len(room.live_pods("DataSynthesisJob", "run")) < 3 or None
-    )
+    room.until("it has crashed", lambda: len(room.live_pods("DataSynthesisJob", "run")) < 3 or None)
     after = running(room, "DataSynthesisJob", 1, 3)
     old, new = uids(before), uids(after)
     assert {index for index in old if old[index] != new[index]} == {1}
