@@ -8,10 +8,11 @@ preempted, evicted, drained, deleted, killed and starved of memory, each time in
 finished step that no checkpoint holds yet; steps take about a second, a checkpoint is made at
 every second one. No image is pulled: it is on the node.
 
-"Recovery" is from when the pod's containers have ended, and its node has room for it again where
-something else took that (preemption, drain), until the store's HEAD names a further step.
-"Decision" is from when the containers have ended until the next Job is there; a crash's pause of a
-second, which the manifest asks for, is part of it. "Start" is the scheduler, the kubelet and
+"Recovery" is from when the API server says that the pod has ended, and its node has room again where
+something else took that (preemption, drain), until the store's HEAD names a further step. The
+kubelet says so one to two seconds after a process was killed; the pause of a second that the
+manifest asks for after a crash counts from its death, and is mostly over by then. "Decision" is
+from when the pod has ended until the next Job is there; "start" is the scheduler, the kubelet and
 containerd; "claim" is Python and the first look into the store; "work" is torch, the model, the
 state, and the steps up to the next checkpoint.
 
@@ -56,7 +57,7 @@ def row(name: str, seconds: Sequence[float]) -> str:
     """A line of the Markdown table."""
     high = sorted(seconds)[math.ceil(0.95 * len(seconds)) - 1]
     figures = (min(seconds), median(seconds), high, max(seconds))
-    return f"| {name} | {len(seconds)} | {' | '.join(f'{figure:.1f}' for figure in figures)} |"
+    return f"| {name} | {len(seconds)} | {' | '.join(f'{figure:.2f}' for figure in figures)} |"
 
 
 def tables(recoveries: Sequence[Recovery]) -> Iterator[str]:

@@ -51,6 +51,7 @@ class Crowd:
 
     def start(self) -> None:
         """Join the cluster."""
+        self._leave()  # where a process before this one was killed
         metadata = {"name": NODE, "labels": {"m2r.dev/crowd": "true"}}
         taints = [{"key": "m2r.dev/crowd", "effect": "NoSchedule"}]
         self._ask("POST", "/api/v1/nodes", {"metadata": metadata, "spec": {"taints": taints}})
@@ -67,16 +68,20 @@ class Crowd:
         """Leave, with all pods."""
         self._done.set()
         for thread in self._threads:
-            thread.join()
+            if thread.is_alive():
+                thread.join()
         for pod in self._pods():
             self._end(pod)
-        for path in (f"/api/v1/nodes/{NODE}", f"{_LEASE}/{NODE}"):
-            with contextlib.suppress(OSError):
-                self._ask("DELETE", path)
+        self._leave()
         self._proxy.terminate()
         self._proxy.wait(timeout=10)
         self._server.shutdown()
         self._server.server_close()
+
+    def _leave(self) -> None:
+        for path in (f"/api/v1/nodes/{NODE}", f"{_LEASE}/{NODE}"):
+            with contextlib.suppress(OSError):
+                self._ask("DELETE", path)
 
     def _repeat(self, work: Callable[[], None], seconds: float) -> None:
         while not self._done.wait(seconds):
