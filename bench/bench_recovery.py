@@ -8,9 +8,9 @@ preempted, evicted, drained, deleted, killed and starved of memory, each time in
 finished step that no checkpoint holds yet; steps take about a second, a checkpoint is made at
 every second one. No image is pulled: it is on the node.
 
-"Recovery" is from when the API server says that the pod has ended, and its node has room again where
-something else took that (preemption, drain), until the store's HEAD names a further step. The
-kubelet says so one to two seconds after a process was killed; the pause of a second that the
+"Recovery" is from when the API server says that the pod has ended, and its node has room again
+where something else took that (preemption, drain), until the store's HEAD names a further step.
+The kubelet says so one to two seconds after a process was killed; the pause of a second that the
 manifest asks for after a crash counts from its death, and is mostly over by then. "Decision" is
 from when the pod has ended until the next Job is there; "start" is the scheduler, the kubelet and
 containerd; "claim" is Python and the first look into the store; "work" is torch, the model, the

@@ -15,6 +15,7 @@ from m2r_train.api.status import Failure, Restarts
 
 REPLACED: Final = 15.0  # seconds within which a Job has replaced a shard that was taken from it
 
+
 def has_finished(plan: Plan, job: JobSeen) -> bool:
     """Whether the attempt's Job is complete and its result can be read, from the pod that knows.
 

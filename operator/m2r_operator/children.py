@@ -226,8 +226,8 @@ class Children:
 
     def _lost(self, run: RunSeen) -> set[str]:
         """The Job of the present attempt where it went before the status named it, nobody looking:
-        what controls the attempt's pods, which began after the run, by name and label. They are
-        only ever waited for; an owner that is not there is no owner for long."""
+        what controls the attempt's pods, by their names and labels, if they are not older than the
+        run. The attempt has begun, then, and ends with them; that is all they can bring about."""
         key, attempt = run.key, run.status.attempt
         own = (self._jobs[uid].seen.attempt for uid in self._jobs_of.get(run.uid, ()))
         if not attempt or attempt in own:

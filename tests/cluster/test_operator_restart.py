@@ -1,4 +1,4 @@
-"""A restarted operator finds two hundred runs as it left them: it reads much and writes nothing."""
+"""A restarted operator finds things as it left them, writes nothing, and misses nothing."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Final
 import pytest
 from cluster import Cluster
 from crowd import SCHEDULING, STATUS, Crowd, crowd
+from histories import watching
 from lab import Lab, lab
-from plays import rlvr
+from plays import play, rlvr
 
 from m2r_operator import names
 
@@ -63,3 +64,29 @@ def told(room: Lab) -> int:
         and run["status"].get("progress", {}).get("step") == STATUS["step"]
         for run in found
     )
+
+
+def test_a_job_that_was_deleted_unseen_is_not_made_again_beside_its_pods(
+    room: Lab, tmp_path: Path
+) -> None:
+    """Nothing in the status names that Job yet: its second rank has no place, so it does not run.
+    Its first one, which is deaf, lives on for its whole grace period."""
+    gang = {"cpu": "10m", "sharedMemory": "16Mi", "nodes": 2, "gpusPerNode": 5}  # of eight
+    run = rlvr(uri=play(steps=9000, deaf=1), resources=gang)
+    run["spec"]["disruption"] = {"terminationGracePeriodSeconds": 8}
+    with watching(room.cluster, room.namespace, "jobs", tmp_path) as jobs:
+        room.apply(run)
+        room.until("its first rank is at work", lambda: room.told("RLVRJob", "run"))
+        room.operator.kill()
+        assert "job" not in room.status("RLVRJob", "run")
+        (old,) = [p for p in room.live_pods("RLVRJob", "run") if p["status"]["phase"] == "Running"]
+        room.cluster.delete("job", "run-rlvrj-1", namespace=room.namespace)
+        room.operator.start()
+        room.until("the next attempt is made", lambda: len(room.jobs("RLVRJob", "run")) == 1)
+    assert old["metadata"]["uid"] not in {
+        pod["metadata"]["uid"] for pod in room.live_pods("RLVRJob", "run")
+    }
+    made = [job["metadata"]["name"] for kind, job in jobs if kind == "ADDED"]
+    assert made == ["run-rlvrj-1", "run-rlvrj-2"]
+    status = room.status("RLVRJob", "run")
+    assert (status["attempt"], status["restarts"]["charged"]) == (2, 0)
