@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
@@ -22,6 +23,7 @@ from cluster import (
     audit,
     cgroups,
     cli,
+    components,
     configs,
     images,
     lifecycle,
@@ -556,9 +558,17 @@ def test_the_record_is_the_last_thing_that_goes(
         lifecycle._erase(state)
 
 
-def test_every_component_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from cluster import components
+def test_a_socket_counts_once_somebody_listens(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    assert not components.listens(path)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(path))
+        assert not components.listens(path), "the file alone proves nothing"
+        server.listen()
+        assert components.listens(path)
 
+
+def test_every_component_can_be_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(components, "tool", lambda name: Path("/cache") / name)
     monkeypatch.setattr(components, "command", lambda name: Path("/usr/bin") / name)
     layout = Layout(tmp_path, 0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from cluster import processes
 from cluster.layout import CLUSTER_DOMAIN, NODE, Layout
@@ -18,7 +20,7 @@ READY_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class Component:
-    """A program; ``health`` is a URL that answers 200, or a socket that must exist, or nothing."""
+    """A program; ``health`` is a URL that answers 200, a Unix socket that listens, or nothing."""
 
     argv: list[str]
     health: str = ""
@@ -44,7 +46,16 @@ def healthy(layout: Layout, name: str, gpus: int) -> bool:
     if not processes.alive(layout, name):
         return False
     health = component(layout, name, gpus).health
+    if health.startswith("/"):
+        return listens(Path(health))
     return not health or answers(layout, health)
+
+
+def listens(path: Path, seconds: float = 2.0) -> bool:
+    """Whether somebody takes connections on a Unix socket."""
+    with socket.socket(socket.AF_UNIX) as attempt:
+        attempt.settimeout(seconds)
+        return attempt.connect_ex(str(path)) == 0
 
 
 def answers(layout: Layout, url: str, seconds: float = 2.0) -> bool:
@@ -149,7 +160,7 @@ def _scheduler(layout: Layout) -> Component:
 
 def _containerd(layout: Layout) -> Component:
     config = str(layout.config("containerd.toml"))
-    return Component([str(command("containerd")), "--config", config])
+    return Component([str(command("containerd")), "--config", config], str(layout.socket))
 
 
 def _kubelet(layout: Layout) -> Component:
