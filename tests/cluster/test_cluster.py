@@ -231,6 +231,7 @@ def test_a_stopped_scheduler_leaves_pods_waiting(owned: Cluster, room: Room) -> 
 def test_a_stopped_controller_manager_makes_no_pods(owned: Cluster, room: Room) -> None:
     spec = pod("p", "exit", "0")["spec"]
     job = {"metadata": {"name": "j"}, "spec": {"template": {"spec": spec}}}
+    room.start()  # who makes the namespace ready is about to be stopped
     with owned.stopped("controller-manager"):
         room.start({"apiVersion": "batch/v1", "kind": "Job", **job})
         time.sleep(2)
