@@ -97,6 +97,9 @@ class ObjectStore(Protocol):
     def delete(self, key: str) -> None:
         """Removes the object; one that is not there is no error."""
 
+    def tidy(self, prefix: str = "") -> None:
+        """Removes what dead writers left below the folder ``prefix`` and what is no object."""
+
     def exists(self, key: str) -> bool:
         """Whether there is an object under this very key."""
 

@@ -198,6 +198,7 @@ class Run:
                 for key in sorted(keys, key=lambda key: key != folder + MANIFEST):
                     self._probe("before-delete")
                     self.store.delete(key)
+            self.store.tidy(CHECKPOINTS)
             return list(stale)
 
     def finish(self, result: Mapping[str, Any]) -> None:

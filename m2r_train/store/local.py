@@ -133,6 +133,15 @@ class LocalStore:
             fsync_directory(path.parent)
             remove_empty(path.parent, self.root)
 
+    def tidy(self, prefix: str = "") -> None:
+        """Directories without objects go, too: a kill may come between a file and its directory."""
+        start = self.root / check_prefix(prefix)
+        with self._errors("tidy", prefix):
+            for folder, _, names in os.walk(start, topdown=False):
+                for name in names:
+                    sweep(Path(folder, name))
+                remove_empty(Path(folder), self.root)
+
     def exists(self, key: str) -> bool:
         with self._errors("exists", key):
             return self.path(key).is_file()

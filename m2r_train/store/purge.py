@@ -55,6 +55,7 @@ def purge(
     folder = f"{check_key(prefix)}/"
     objects = size = 0
     if not _entries(store, folder):
+        store.tidy(folder)
         return Purged()
     _bury(store.under(prefix), probe)
     for _ in range(_PASSES):
@@ -72,6 +73,7 @@ def purge(
     probe("before-head-goes")
     head = [entry for entry in entries if entry.key == folder + HEAD]
     _delete(store, folder, head, stopped, probe)
+    store.tidy(folder)
     return Purged(objects + len(head), size + sum(entry.size for entry in head))
 
 

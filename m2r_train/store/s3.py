@@ -239,6 +239,9 @@ class S3Store:
         with contextlib.suppress(NotFound), self._errors("delete", key):
             self._client.delete_object(Bucket=self._bucket, Key=full)
 
+    def tidy(self, prefix: str = "") -> None:
+        check_prefix(prefix)  # there is nothing but objects
+
     def exists(self, key: str) -> bool:
         full = self._key(key)
         try:

@@ -50,6 +50,8 @@ class Process:
             credentials,
             count=self._metrics.request,
             may_write=None if self._alone else self._leader.seconds_left,
+            rate=settings.api_rate,
+            burst=2 * settings.api_rate,
         )
         self._controller = Controller(
             self._client,

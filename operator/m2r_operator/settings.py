@@ -67,11 +67,14 @@ def _port(value: str) -> int:
     return number
 
 
-def _workers(value: str) -> int:
-    number = int(value) if value.isdecimal() else 0
-    if not 1 <= number <= 256:
-        raise ValueError("write a number, 1 to 256")
-    return number
+def _number(most: int) -> Callable[[str], int]:
+    def parse(value: str) -> int:
+        number = int(value) if value.isdecimal() else 0
+        if not 1 <= number <= most:
+            raise ValueError(f"write a number, 1 to {most}")
+        return number
+
+    return parse
 
 
 def _seconds(least: float) -> Callable[[str], float]:
@@ -144,7 +147,10 @@ class Settings:
     resync_seconds: float = _setting(
         _seconds(1.0), 300.0, "pause between two full comparisons with the API server"
     )
-    workers: int = _setting(_workers, 16, "runs that are worked on at the same time")
+    workers: int = _setting(_number(256), 32, "runs that are worked on at the same time")
+    api_rate: int = _setting(
+        _number(10_000), 500, "requests to the API server in a second; twice as many in a burst"
+    )
     kubeconfig: str | None = _setting(
         _optional, None, "path of a kubeconfig; empty: the pod's own account, else $KUBECONFIG"
     )

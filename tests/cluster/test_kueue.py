@@ -286,9 +286,9 @@ def test_a_queue_that_does_not_exist_keeps_the_run_until_it_does_or_the_run_move
 def test_a_resource_that_the_queue_does_not_cover_holds_a_run_back(room: Lab) -> None:
     [narrow] = [o for o in queue_objects(local=False) if o["kind"] == "ClusterQueue"]
     [group] = narrow["spec"]["resourceGroups"]
-    group["coveredResources"].remove("memory")
+    group["coveredResources"].remove("cpu")
     group["flavors"][0]["resources"] = [
-        one for one in group["flavors"][0]["resources"] if one["name"] != "memory"
+        one for one in group["flavors"][0]["resources"] if one["name"] != "cpu"
     ]
     [queue] = queue_objects(local=True)
     both = {"metadata": {"name": "narrow"}}
@@ -296,8 +296,10 @@ def test_a_resource_that_the_queue_does_not_cover_holds_a_run_back(room: Lab) ->
     try:
         room.apply({**queue, **both, "spec": {"clusterQueue": "narrow"}})
         room.apply(queued("nightly", scheduling={"queue": "narrow"}, **SHORT))
-        room.until("Kueue says why", lambda: held_back(room, "nightly", "memory"))
+        words = "resource cpu unavailable in ClusterQueue"
+        room.until("Kueue says why", lambda: held_back(room, "nightly", words))
         room.until_phase(RLVR, "nightly", "Queued")
+        stays(room, "no pod of it", lambda: room.pods(RLVR, "nightly") == [])
     finally:
         remove(room, "nightly")
         room.cluster.delete("clusterqueue", "narrow")

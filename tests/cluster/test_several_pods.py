@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from blows import killed
 from lab import Lab
+from overlap import watching_pods
 from plays import evaluation, play, rlvr, synthesis
 
 from m2r_operator import names
@@ -64,7 +66,9 @@ def kill(room: Lab, pod: Manifest) -> None:
         pass
 
 
-def test_ranks_find_the_first_by_its_name_and_start_anew_together(room: Lab) -> None:
+def test_ranks_find_the_first_by_its_name_and_start_anew_together(
+    room: Lab, tmp_path: Path
+) -> None:
     pause = {"backoffSeconds": 1, "maxBackoffSeconds": 1}
     uri = play(steps=9000, stepSeconds=0.1, resumeAt=3)
     room.apply(rlvr(uri=uri, resources=spec(2), restartPolicy=pause))
@@ -79,9 +83,12 @@ def test_ranks_find_the_first_by_its_name_and_start_anew_together(room: Lab) -> 
     assert (env["PET_NNODES"], env["PET_NODE_RANK"]) == ("2", "1")
     assert env["MASTER_ADDR"] == env["PET_MASTER_ADDR"] == "run-rlvrj-1-0.run-rlvrj"
 
-    kill(room, first[1])
-    again = running(room, "RLVRJob", 2, 2)
-    room.until_phase("RLVRJob", "run", "Running")
+    with watching_pods(room.cluster, room.namespace, tmp_path) as events:
+        kill(room, first[1])
+        again = running(room, "RLVRJob", 2, 2)
+        room.until_phase("RLVRJob", "run", "Running")
+        assert events.attempts() == {"RLVRJob/run": {1, 2}}
+        assert events.overlaps() == []
     assert not set(uids(first).values()) & set(uids(again).values())
     assert len(room.live_pods("RLVRJob", "run")) == 2, "nothing of the first attempt lives"
     status = room.status("RLVRJob", "run")
@@ -121,6 +128,8 @@ def test_an_evaluation_fails_where_a_gate_is_missed(
     gate = room.condition("EvalJob", "run", "GatesPassed")
     assert gate is not None
     assert (gate["status"], gate["reason"]) == (passed, reason)
+    complete = room.condition("EvalJob", "run", "Complete")
+    assert (complete is not None) == (phase == "Succeeded")
     failed = room.condition("EvalJob", "run", "Failed")
     assert (failed is not None) == (phase == "Failed")
     if failed is not None:

@@ -28,6 +28,7 @@ BAD: list[tuple[Values, str]] = [
     ({"watchNamespaces": ["a", "a"]}, "watchNamespaces"),
     ({"logLevel": "trace"}, "logLevel"),
     ({"pollSeconds": 0}, "pollSeconds"),
+    ({"apiRate": 0}, "apiRate"),
     ({"resources": {"limits": {"memory": "much"}}}, "resources/limits/memory"),
     ({"resources": {"claims": []}}, "resources"),
     ({"nodeSelector": {"a": True}}, "nodeSelector"),

@@ -15,7 +15,8 @@ from integration.store.helpers import run_child
 
 from m2r_train.api.errors import ConfigError
 from m2r_train.store import LocalStore, Run, publish_folder
-from m2r_train.store._atomic import TEMPORARY
+from m2r_train.store._atomic import LOCK, TEMPORARY
+from m2r_train.store.purge import purge
 
 MIB = 1 << 20
 
@@ -152,3 +153,40 @@ def test_a_directory_that_this_user_may_not_read_is_one_line(tmp_path: Path) -> 
 
         assert run_child(child) == 0
         (store.root / "a").chmod(0o755)
+
+
+# what a kill leaves that is no object
+
+
+def littered(folder: Path) -> None:
+    """Directories as a SIGKILL between a file and its directory leaves them."""
+    for name in ("e1-s2", "e1-s4/nested", "e1-s6", "e1-s8"):
+        (folder / name).mkdir(parents=True)
+    (folder / "e1-s6" / LOCK).touch()
+    (folder / "e1-s8" / f"{TEMPORARY}1").write_bytes(b"half")
+
+
+def test_pruning_removes_directories_without_objects(tmp_path: Path) -> None:
+    run = Run.claim(LocalStore(tmp_path), 1)
+    run.commit(10, {"state": b"1"})
+    littered(tmp_path / "checkpoints")
+    assert run.prune(2) == []
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["e1-s10"]
+
+
+@pytest.mark.parametrize("run_is_there", [True, False])
+def test_a_purge_removes_directories_without_objects(tmp_path: Path, run_is_there: bool) -> None:
+    if run_is_there:
+        Run.claim(LocalStore(tmp_path / "team/run"), 1).commit(10, {"state": b"1"})
+    littered(tmp_path / "team/run/checkpoints")
+    purge(LocalStore(tmp_path), "team/run")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_tidying_leaves_files_and_what_lies_beside_the_folder(tmp_path: Path) -> None:
+    littered(tmp_path / "a")
+    littered(tmp_path / "b")
+    (tmp_path / "a" / "e1-s2" / "mine").touch()
+    LocalStore(tmp_path).tidy("a/")
+    assert [path.name for path in (tmp_path / "a").rglob("*")] == ["e1-s2", "mine"]
+    assert len(list((tmp_path / "b").iterdir())) == 4

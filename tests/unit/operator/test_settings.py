@@ -58,6 +58,7 @@ def test_defaults_of_runs_come_from_the_settings() -> None:
         (["--health-port", "x"], {}, "--health-port=x: write a port"),
         (["--health-port", "70000"], {}, "--health-port=70000"),
         (["--workers", "0"], {}, "--workers=0: write a number"),
+        (["--api-rate", "fast"], {}, "--api-rate=fast: write a number, 1 to 10000"),
         (["--poll-seconds", "0"], {}, "--poll-seconds=0: write seconds"),
         (["--poll-seconds", "nan"], {}, "--poll-seconds=nan"),
         (["--leader-election", "yes"], {}, "write true or false"),

@@ -47,6 +47,9 @@ class Wrapper:
     def delete(self, key: str) -> None:
         self.inner.delete(key)
 
+    def tidy(self, prefix: str = "") -> None:
+        self.inner.tidy(prefix)
+
     def exists(self, key: str) -> bool:
         return self.inner.exists(key)
 
