@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from m2r_train.api.errors import naming
-from m2r_train.api.manifests import Resource
 from m2r_train.api.refs import DatasetRef, ModelRef
+from m2r_train.api.resource import Resource
 from m2r_train.api.runspec import (
     RunInput,
     RunMetadata,

@@ -23,9 +23,10 @@ from m2r_train.api.errors import (
 from m2r_train.api.evaljob import EvalJob, EvalSpec
 from m2r_train.api.graph import Reference, order, references
 from m2r_train.api.kinds import KINDS, Job, Kind
-from m2r_train.api.manifests import Resource, load_manifests
+from m2r_train.api.manifests import load_manifests
 from m2r_train.api.problems import SpecErrors
 from m2r_train.api.refs import DatasetRef, Metadata, ModelRef, Split
+from m2r_train.api.resource import Resource
 from m2r_train.api.rlvr import RLVRJob, RLVRSpec
 from m2r_train.api.runspec import (
     RunInput,

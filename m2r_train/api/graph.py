@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from m2r_train.api.datasynthesis import DataSynthesisSpec
 from m2r_train.api.problems import SpecErrors, nearest
 from m2r_train.api.refs import DatasetRef
+from m2r_train.api.resource import Resource
 from m2r_train.api.runspec import input_refs
-
-if TYPE_CHECKING:
-    from m2r_train.api.manifests import Resource
 
 _Key = tuple[str, str, str]
 

@@ -4,54 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from pydantic import ValidationError
 
-from m2r_train.api.common import JobSpec
-from m2r_train.api.graph import Reference, order, references
-from m2r_train.api.kinds import KINDS, Job
+from m2r_train.api.kinds import KINDS
 from m2r_train.api.problems import SpecErrors, nearest, problem_lines
+from m2r_train.api.resource import Resource
 from m2r_train.api.schema import API_VERSION
 from m2r_train.api.yamlload import YamlProblem, load_documents
 
 SUFFIXES: Final = (".yaml", ".yml")
-
-
-@dataclass(frozen=True, slots=True)
-class Resource:
-    """A parsed manifest and where it stands: file and number of the document, from 1."""
-
-    job: Job
-    path: Path
-    document: int
-
-    @property
-    def kind(self) -> str:
-        """Kind of the resource."""
-        return self.job.kind
-
-    @property
-    def name(self) -> str:
-        """Name of the resource."""
-        return self.job.metadata.name
-
-    @property
-    def namespace(self) -> str:
-        """Namespace of the resource."""
-        return self.job.metadata.namespace
-
-    @property
-    def spec(self) -> JobSpec:
-        """The typed spec, defaults filled."""
-        return self.job.spec
-
-    @property
-    def where(self) -> str:
-        """How messages name it: ``examples/x.yaml: RLVRJob/m2-rlvr``."""
-        return f"{self.path}: {self.kind}/{self.name}"
 
 
 def load_manifests(paths: Iterable[str | Path]) -> list[Resource]:
@@ -144,6 +108,3 @@ def _duplicates(resources: list[Resource]) -> list[str]:
                 f"document {known.document}; rename one"
             )
     return lines
-
-
-__all__ = ["Reference", "Resource", "load_manifests", "order", "parse_document", "references"]

@@ -16,7 +16,8 @@ from unit.api.cases import BAD, DESIGN, Bad, changed, small
 from m2r_train.api import KINDS, resolved
 from m2r_train.api.crdgen import check_crds, crd, render_crds, write_crds
 from m2r_train.api.docsgen import check_docs, render_docs, write_docs
-from m2r_train.api.manifests import Resource, parse_document
+from m2r_train.api.manifests import parse_document
+from m2r_train.api.resource import Resource
 from m2r_train.api.schema import Model, Rule
 from m2r_train.api.yamlload import as_sent
 
