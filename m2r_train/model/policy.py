@@ -23,6 +23,7 @@ from transformers import (
 )
 
 from m2r_train.api.errors import ConfigError
+from m2r_train.core.linear import linear_logprobs
 from m2r_train.core.packing import PackedRows
 from m2r_train.core.records import Sample
 from m2r_train.model.prompts import messages
@@ -162,15 +163,36 @@ class Policy:
 
     def logits(self, packed: PackedRows, seen: Tensor) -> Tensor:
         """Logits (N, V) of the packed rows' targets, from the states that predict them."""
+        logits: Tensor = self.module.lm_head(self._target_states(packed, seen))
+        return logits
+
+    def logprobs(
+        self,
+        packed: PackedRows,
+        seen: Tensor,
+        temperature: float = 1.0,
+        *,
+        entropies: bool = False,
+    ) -> tuple[Tensor, Tensor]:
+        """The targets' log-probabilities and, where asked for, the ``entropies`` there, both (N).
+
+        The logits of a large vocabulary are never held (``core.linear``).
+        """
+        states_ND = self._target_states(packed, seen)
+        weight_VD: Tensor = self.module.lm_head.weight
+        return linear_logprobs(
+            states_ND, weight_VD, packed.targets_N, temperature, entropies=entropies
+        )
+
+    def _target_states(self, packed: PackedRows, seen: Tensor) -> Tensor:
+        """Hidden states (N, D) that predict the packed rows' targets."""
         states: Tensor = self.module.model.language_model(
             inputs_embeds=self.embed(packed.tokens_RL, packed.prefix_RL, seen),
             position_ids=packed.positions_3RL,
             attention_mask={"full_attention": packed.mask_R1LL},
             use_cache=False,
         ).last_hidden_state
-        chosen = states.flatten(0, 1).index_select(0, packed.source_N)
-        logits: Tensor = self.module.lm_head(chosen)
-        return logits
+        return states.flatten(0, 1).index_select(0, packed.source_N)
 
 
 def rope_positions(

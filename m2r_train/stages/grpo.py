@@ -15,7 +15,7 @@ from torch import Tensor
 
 from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.core.advantages import GroupAdvantages, StdKind, weighted_advantages
-from m2r_train.core.losses import Normalization, entropy, grpo_loss, token_logprobs
+from m2r_train.core.losses import Normalization, grpo_loss
 from m2r_train.core.packing import Branch, PackedRows, Row, pack_rows
 from m2r_train.core.records import Sample
 from m2r_train.core.repetition import has_repetition
@@ -160,12 +160,13 @@ def update(
             if number == 0:
                 look()
             batch = _Batch.of(policy, requests, scored, part)
-            logits = policy.logits(batch.packed, batch.see(policy))
-            logp = token_logprobs(logits[None], batch.packed.targets_N[None], objective.temperature)
+            logp_N, entropy_N = policy.logprobs(
+                batch.packed, batch.see(policy), objective.temperature, entropies=True
+            )
             if old[p] is None:
-                old[p] = logp[0].detach()
+                old[p] = logp_N.detach()
             part_loss, stats = grpo_loss(
-                batch.padded(logp[0]),
+                batch.padded(logp_N),
                 batch.padded(_present(old[p])),
                 _reference_logp(reference, batch, objective.temperature, kl_coefficient),
                 batch.advantages_B,
@@ -178,9 +179,7 @@ def update(
             )
             part_loss.backward()  # type: ignore[no-untyped-call]
             loss += part_loss.item()
-            means.append(
-                (float(stats["tokens"]), _figures(stats, logits, logp[0], batch, objective))
-            )
+            means.append((float(stats["tokens"]), _figures(stats, entropy_N, logp_N, batch)))
         norm = engine.step(learning_rate)
     return UpdateStats(
         loss=loss,
@@ -272,9 +271,8 @@ def _reference_logp(
     if reference is None or not coefficient:
         return None
     with torch.no_grad():
-        logits = reference.logits(batch.packed, batch.see(reference))
-        logp = token_logprobs(logits[None], batch.packed.targets_N[None], temperature)
-    return batch.padded(logp[0])
+        logp_N, _ = reference.logprobs(batch.packed, batch.see(reference), temperature)
+    return batch.padded(logp_N)
 
 
 def _normalizer(scored: Scored, normalization: Normalization) -> float:
@@ -285,12 +283,12 @@ def _normalizer(scored: Scored, normalization: Normalization) -> float:
 
 
 def _figures(
-    stats: dict[str, Tensor], logits: Tensor, logp_N: Tensor, batch: _Batch, objective: Objective
+    stats: dict[str, Tensor], entropy_N: Tensor, logp_N: Tensor, batch: _Batch
 ) -> dict[str, float]:
     return {
         "kl": float(stats["kl"]),
         "clip_ratio": float(stats["clip_ratio"]),
-        "entropy": float(entropy(logits.detach()[None], objective.temperature).mean()),
+        "entropy": float(entropy_N.mean()),
         "logp_diff": float((logp_N.detach() - batch.sampled_N).abs().mean()),
     }
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 
 from m2r_train.api.errors import DataError
 from m2r_train.api.sft import SFTSpec
-from m2r_train.core.losses import sft_loss, token_logprobs
+from m2r_train.core.losses import sft_loss
 from m2r_train.core.packing import pack_rows
 from m2r_train.core.records import Sample
 from m2r_train.core.schedules import learning_rate
@@ -96,7 +96,7 @@ def _accumulate(
         chosen = [batch[i] for i in part]
         packed = pack_rows([lesson.row for lesson in chosen], policy.pad_token)
         seen = policy.see([decode(data) for lesson in chosen for data in lesson.images])
-        logp_1N = token_logprobs(policy.logits(packed, seen)[None], packed.targets_N[None])
+        logp_1N = policy.logprobs(packed, seen)[0][None]
         loss = sft_loss(logp_1N, logp_1N.new_ones(logp_1N.shape), normalizer=float(tokens))
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
