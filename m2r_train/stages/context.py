@@ -21,10 +21,11 @@ from m2r_train.api.refs import DatasetRef, ModelRef
 from m2r_train.api.runspec import RunSpec
 from m2r_train.core.records import Sample
 from m2r_train.data.user import read_user_dataset
+from m2r_train.stages import saving
 from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.stop import StopNow, StopRequest
-from m2r_train.store import Checkpoint, Helper, Run, fetch_uri, publish_folder
-from m2r_train.telemetry.history import History, Scalar, from_lines, to_lines
+from m2r_train.store import Helper, Run, fetch_uri, publish_folder
+from m2r_train.telemetry.history import History, Scalar
 from m2r_train.telemetry.metrics import MetricSet, closed
 from m2r_train.telemetry.progress import Progress
 from m2r_train.telemetry.server import StatusServer
@@ -34,10 +35,6 @@ if TYPE_CHECKING:
 
     from m2r_train.model.policy import Policy
 
-_STATE = "state.safetensors"
-_HISTORY = "history.jsonl"
-_TIMINGS = "timings.jsonl"
-_TRACES = "traces.jsonl"
 _NAMED_BAD_RECORDS = 3
 
 
@@ -139,24 +136,10 @@ class Context:
     # life of a run
 
     def restore(self, load_state: Callable[[Mapping[str, Tensor]], None], *, keep: int) -> int:
-        """Load the newest good checkpoint, if there is one; returns the step to begin with.
-
-        What earlier attempts left half-saved goes now: attempts that die in their first save would
-        otherwise fill the store.
-        """
-        started = time.monotonic()
-        run = self.owned
-        checkpoint = run.latest()
-        if checkpoint is not None:
-            self._load(checkpoint, load_state)
-            run.prune(keep)
-            seconds = time.monotonic() - started
-            self.metrics.observe("m2r_checkpoint_seconds", seconds, phase="restore")
-            self.progress.note(f"resumed from step {checkpoint.step} ({checkpoint.uri})")
-            self.tell(last_checkpoint={"uri": checkpoint.uri, "step": checkpoint.step})
-        step = 0 if checkpoint is None else checkpoint.step
+        """Load the newest good checkpoint, if there is one; returns the step to begin with."""
+        step = saving.restore(self, load_state, keep)
         begun = (
-            run.journal_newest()
+            self.owned.journal_newest()
         )  # when a step's work came into the journal, all before were done
         self.tell(step=step)
         self._resumed(step, lost=None if begun is None else max(0, begun - step))
@@ -176,16 +159,6 @@ class Context:
         """
         if self.owned.epoch > 1:
             self.tell(resumed_from={"step": step, "lostSteps": lost})
-
-    def _load(
-        self, checkpoint: Checkpoint, load_state: Callable[[Mapping[str, Tensor]], None]
-    ) -> None:
-        from safetensors.torch import load  # noqa: PLC0415 - torch
-
-        load_state(load(checkpoint.files[_STATE]))
-        self.history = History.from_bytes(checkpoint.files[_HISTORY], _HISTORY)
-        self.timings = History.from_bytes(checkpoint.files[_TIMINGS], _TIMINGS)
-        self.traces = from_lines(checkpoint.files[_TRACES], _TRACES)
 
     @contextmanager
     def running(self, total: int, start: int = 0) -> Iterator[None]:
@@ -218,7 +191,7 @@ class Context:
         self._report(done, total, {"step": step, **record}, shown)
         if done % every == 0 or done == total or self.stop:
             with self.phase("checkpoint"):
-                self._save(done, state(), keep)
+                saving.save(self, done, state(), keep)
         self._close_timings(step)
         self.leave_if_asked(done)
 
@@ -236,38 +209,13 @@ class Context:
             yield
         except _BrokenOff:
             if step > self.owned.head.step:
-                self._save(step, state(), keep)
+                saving.save(self, step, state(), keep)
             self.leave_if_asked(step)
 
     def look(self) -> None:
         """Break the step off when a stop was asked for. Only where the state is still as before."""
         if self.stop:
             raise _BrokenOff
-
-    def _save(self, done: int, state: Mapping[str, Tensor], keep: int) -> None:
-        from safetensors.torch import save  # noqa: PLC0415 - torch
-
-        self.probe("before-save")
-        self.tell(phase="Saving")
-        started = time.monotonic()
-        files = {
-            _STATE: save({k: v.contiguous() for k, v in state.items()}),
-            _HISTORY: self.history.to_bytes(),
-            _TIMINGS: self.timings.to_bytes(),
-            _TRACES: to_lines(self.traces),
-        }
-        snapshot = time.monotonic()
-        run = self.owned
-        checkpoint = run.commit(done, files, {"seed": self.seed})
-        run.journal_clear(done)
-        run.prune(keep)
-        self.metrics.observe("m2r_checkpoint_seconds", snapshot - started, phase="snapshot")
-        self.metrics.observe("m2r_checkpoint_seconds", time.monotonic() - snapshot, phase="upload")
-        self.metrics.set("m2r_checkpoint_last_step", done)
-        self.metrics.set("m2r_checkpoint_bytes", sum(map(len, files.values())))
-        saved = {"uri": checkpoint.uri, "step": done, "time": time.time()}
-        self.tell(last_checkpoint=saved, phase="Running")
-        self.probe("after-save")
 
     def _report(
         self, done: int, total: int, record: Mapping[str, Scalar], shown: Sequence[str]
@@ -331,14 +279,7 @@ class Context:
 
     def publish_records(self) -> None:
         """Publish history, timings and traces under ``records/``, for reports and trackers."""
-        self.publish(
-            "records",
-            {
-                _HISTORY: self.history.to_bytes(),
-                _TIMINGS: self.timings.to_bytes(),
-                _TRACES: to_lines(self.traces),
-            },
-        )
+        self.publish("records", saving.records(self))
 
 
 def status_metrics(figures: Mapping[str, Scalar]) -> dict[str, float]:
