@@ -339,9 +339,10 @@ def preempted(
     if done is not None:
         where = f"after step {done}, state saved; the same command goes on from here"
     if done is not None and saved is not None and saved < done:
+        what = f"state of step {saved}" if saved else "nothing"
         where = (
-            f"after step {done}, state of step {saved} saved: the grace period was too short for "
-            "more; raise disruption.terminationGracePeriodSeconds"
+            f"after step {done}, {what} saved: the grace period was too short for more; "
+            "raise disruption.terminationGracePeriodSeconds"
         )
     return Preempted(f"{run_spec.kind}/{run_spec.metadata.name}: stopped by {stop.reason} {where}")
 

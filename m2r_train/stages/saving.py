@@ -255,7 +255,6 @@ class Saver:
         flight, self._flight = self._flight, None
         assert flight is not None
         if isinstance(flight.error, _GivenUp):
-            self.newest = self.committed
             self._ctx.progress.note(
                 f"the checkpoint of step {flight.step} was given up for a newer one: the grace "
                 "period has no time for both"

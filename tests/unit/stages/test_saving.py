@@ -155,7 +155,8 @@ def test_what_goes_wrong_in_the_thread_ends_the_run_at_the_next_boundary(
         if at == "look":
             ctx.look()
         else:
-            ctx.finish_step(2, TOTAL, {}, training.state, every=2, keep=KEEP, shown=())
+            ctx.finish_step(2, TOTAL, {}, training.state, every=1000, keep=KEEP, shown=())
+        pytest.fail("went on")
     assert status(ctx)["lastCheckpoint"] is None
     assert ctx.run.journal_keys() == {"s0/rollouts"}
 
@@ -232,6 +233,16 @@ def test_a_stop_without_time_for_anything_loses_no_committed_step(
         ask_to_stop(ctx, seconds_ago=1000.0)
         training.steps(5)
     assert committed(tmp_path) == {2: 2.0}
+
+
+def test_a_stop_in_the_first_save_leaves_when_time_is_up(tmp_path: Path, held: HeldStore) -> None:
+    ctx = context(tmp_path, store=held, disruption={"terminationGracePeriodSeconds": 100})
+    told = "after step 1, nothing saved: the grace period was too short"
+    with pytest.raises(Preempted, match=told), ctx.running(TOTAL):
+        training = Training(ctx)
+        ask_to_stop(ctx, seconds_ago=94.5)
+        ctx.finish_step(0, TOTAL, {}, training.state, every=2, keep=KEEP, shown=())
+    assert read_head(LocalStore(tmp_path)).chain == ()  # type: ignore[union-attr]
 
 
 def test_a_save_on_its_way_makes_room_where_the_grace_period_has_no_time_for_both(
