@@ -86,6 +86,7 @@ clean:  ## remove .venv and caches in the tree; stores, reports and the user's c
 
 ##@ Measure
 .PHONY: bench-sim bench-rewards bench-rlvr bench-logprobs bench-resume bench-recovery bench-operator
+.PHONY: bench-checkpoint
 bench-sim: setup-bench  ## scenes and pictures a second
 	@$(VENV)/python bench/bench_sim.py
 
@@ -100,6 +101,9 @@ bench-logprobs: setup-dev  ## peak memory and time of log-probabilities, against
 
 bench-resume: setup-bench  ## what a kill costs: lost steps and seconds until the next one
 	@$(VENV)/python bench/bench_resume.py
+
+bench-checkpoint: setup-bench  ## what a checkpoint keeps training waiting for
+	@$(VENV)/python bench/bench_checkpoint.py
 
 bench-recovery: setup-dev  ## the same on a cluster: pods taken away, until the next commit (root)
 	@$(VENV)/python bench/bench_recovery.py

@@ -1,6 +1,10 @@
 """What kills cost: random deaths in every stage, results compared bit for bit with a golden run.
 
     python bench/bench_resume.py [--kills 50] [--seed 0] [--json FILE]
+        [--stages rlvr sft] [--set rlvr:rollout.engine=vllm]
+
+``--set`` changes the manifests, so that other engines and settings can be tried. A save goes on in
+a thread while training does, so that a point inside it kills training wherever it is by then.
 
 Each trial computes one stage of the small manifests (``tests/runs.py``) in a store of its own and
 kills it up to five times: at a random instant of the computed part, or at a named point inside a
@@ -31,11 +35,13 @@ from statistics import fmean
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import yaml  # noqa: E402
 from runs import (  # noqa: E402 - the tests' helpers are no package
     KILLED,
     M2R,
     ONE_OF_EACH,
     Golden,
+    change,
     files_under,
     manifests,
     run,
@@ -55,6 +61,7 @@ NAMED_SHARE = 0.4  # of the kills are at named points, the others at random inst
 SAVING = (
     "before-journal",
     "before-save",
+    "after-snapshot",
     "before-file",
     "before-manifest",
     "after-manifest",
@@ -200,14 +207,22 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=50, help="kills in all (default: 50)")
     parser.add_argument("--seed", type=int, default=0, help="of instants and points (default: 0)")
     parser.add_argument("--json", type=Path, help="write the figures here too")
+    parser.add_argument("--stages", nargs="+", choices=STAGES, default=list(STAGES))
+    parser.add_argument("--set", nargs="+", default=[], metavar="NAME:PATH=VALUE")
     args = parser.parse_args()
-    tallies = {name: Tally() for name in STAGES}
-    share = {name: args.kills // 4 + (i < args.kills % 4) for i, name in enumerate(STAGES)}
+    tallies = {name: Tally() for name in args.stages}
+    each, more = divmod(args.kills, len(tallies))
+    share = {name: each + (i < more) for i, name in enumerate(tallies)}
     begun = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="m2r-bench-resume-") as folder:
         home = Path(folder)
         m2r = M2R(home)
-        files = write(manifests(*ONE_OF_EACH), home / "manifests")
+        documents = manifests(*ONE_OF_EACH)
+        for assignment in args.set:
+            field, _, value = assignment.partition("=")
+            name, _, path = field.partition(":")
+            documents = change(documents, name, path, yaml.safe_load(value))
+        files = write(documents, home / "manifests")
         golden = run(m2r, files, (home / "golden").as_uri())
         for name, tally in tallies.items():
             random = Random(derive_seed(args.seed, "bench-resume", name))

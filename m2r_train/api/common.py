@@ -208,7 +208,16 @@ class Watchdog(Model):
 class Checkpoint(Model):
     """How often state is saved; a preempted run also saves when it is asked to stop."""
 
-    every_steps: PositiveCount = Field(default=200, description="Steps between two checkpoints.")
+    interval: Literal["Fixed", "Auto"] = Field(
+        default="Fixed",
+        description="Fixed saves every everySteps; Auto chooses by what steps and saves take.",
+    )
+    every_steps: PositiveCount = Field(
+        default=200, description="Steps between two checkpoints; with Auto the most."
+    )
+    mean_seconds_between_disruptions: Seconds = Field(
+        default=3600, description="How often Auto expects the run to be disrupted."
+    )
     keep: Annotated[int, Field(ge=1, le=100)] = Field(
         default=3, description="Newest checkpoints that are kept."
     )

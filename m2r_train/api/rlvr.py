@@ -157,7 +157,9 @@ class Curriculum(Model):
 class RLVRCheckpoint(Checkpoint):
     """How often state is saved; a preempted run also saves when it is asked to stop."""
 
-    every_steps: PositiveCount = Field(default=20, description="Steps between two checkpoints.")
+    every_steps: PositiveCount = Field(
+        default=20, description="Steps between two checkpoints; with Auto the most."
+    )
 
 
 class RLVRSpec(JobSpec):

@@ -14,15 +14,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from m2r_train.api.errors import ConfigError, DataError, Preempted, naming
 from m2r_train.api.refs import DatasetRef, ModelRef
 from m2r_train.api.runspec import RunSpec
 from m2r_train.core.records import Sample
 from m2r_train.data.user import read_user_dataset
-from m2r_train.stages import saving
 from m2r_train.stages.place import ALONE, Place
+from m2r_train.stages.saving import Saver, records
 from m2r_train.stages.stop import StopNow, StopRequest
 from m2r_train.store import Helper, Run, fetch_uri, publish_folder
 from m2r_train.telemetry.history import History, Scalar
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from m2r_train.model.policy import Policy
 
 _NAMED_BAD_RECORDS = 3
+_LEAVING_SECONDS = 5.0  # of the grace period are kept for the process's own end, but at most
+_LEAVING_SHARE = 0.1  # this share of it
 
 
 @dataclass(kw_only=True)
@@ -55,9 +57,13 @@ class Context:
     timings: History = field(default_factory=History)
     traces: list[dict[str, Any]] = field(default_factory=list)
     probe: Callable[[str], None] = lambda _name: None
+    saver: Saver = field(init=False)
     _phases: dict[str, float] = field(default_factory=dict)
     _labels: dict[str, dict[str, str]] = field(default_factory=dict)
     _tokens: int = 0
+
+    def __post_init__(self) -> None:
+        self.saver = Saver(self)
 
     @property
     def seed(self) -> int:
@@ -137,7 +143,7 @@ class Context:
 
     def restore(self, load_state: Callable[[Mapping[str, Tensor]], None], *, keep: int) -> int:
         """Load the newest good checkpoint, if there is one; returns the step to begin with."""
-        step = saving.restore(self, load_state, keep)
+        step = self.saver.restore(load_state, keep)
         begun = (
             self.owned.journal_newest()
         )  # when a step's work came into the journal, all before were done
@@ -167,7 +173,8 @@ class Context:
         self.tell(phase="Running", total_steps=total)
         with self.progress.stage(kind, name, total, start_step=start):
             try:
-                yield
+                with self.saver:
+                    yield
             except StopNow:
                 raise preempted(self.run_spec, self.stop, self.done) from None
 
@@ -186,19 +193,39 @@ class Context:
 
         Raises ``Preempted`` once the state is safe.
         """
-        done = step + 1
+        done, safe = step + 1, True
+        self.saver.check()
+        self.saver.pace.end_step()
         self.history.append({"step": step, **record})
         self._report(done, total, {"step": step, **record}, shown)
-        if done % every == 0 or done == total or self.stop:
+        last = done == total or bool(self.stop)
+        if last or self.saver.due(done, every):
             with self.phase("checkpoint"):
-                saving.save(self, done, state(), keep)
+                safe = self.saver.save(done, state, keep)
+                if last:
+                    safe = self.saver.settle() and safe
         self._close_timings(step)
-        self.leave_if_asked(done)
+        if (last and self.stop) or not safe:
+            self._leave(done)
+        self.saver.pace.begin_step()
 
     def leave_if_asked(self, done: int) -> None:
         """Raise ``Preempted`` when a stop was asked for; everything up to ``done`` is saved."""
         if self.stop:
             raise preempted(self.run_spec, self.stop, done)
+
+    def _leave(self, done: int) -> NoReturn:
+        """Raise ``Preempted`` once the newest state that there is time for is saved."""
+        self.saver.settle()
+        raise preempted(self.run_spec, self.stop, done, saved=self.saver.committed)
+
+    def seconds_left(self) -> float | None:
+        """Seconds until the process has to be gone; None while nobody asked, or only Ctrl-C did."""
+        if self.stop.asked is None or self.stop.reason != "SIGTERM":
+            return None
+        grace = self.run_spec.parsed_spec.disruption.termination_grace_period_seconds
+        leaving = min(_LEAVING_SECONDS, _LEAVING_SHARE * grace)
+        return self.stop.asked + grace - leaving - time.monotonic()
 
     @contextmanager
     def step(
@@ -208,12 +235,16 @@ class Context:
         try:
             yield
         except _BrokenOff:
-            if step > self.owned.head.step:
-                saving.save(self, step, state(), keep)
-            self.leave_if_asked(step)
+            if step > self.saver.newest:
+                self.saver.save(step, state, keep)
+            self._leave(step)
 
     def look(self) -> None:
-        """Break the step off when a stop was asked for. Only where the state is still as before."""
+        """Break the step off when a stop was asked for, or when its last save has failed.
+
+        Only where the state is still as before the step.
+        """
+        self.saver.check()
         if self.stop:
             raise _BrokenOff
 
@@ -279,7 +310,7 @@ class Context:
 
     def publish_records(self) -> None:
         """Publish history, timings and traces under ``records/``, for reports and trackers."""
-        self.publish("records", saving.records(self))
+        self.publish("records", records(self))
 
 
 def status_metrics(figures: Mapping[str, Scalar]) -> dict[str, float]:
@@ -297,11 +328,22 @@ def status_metrics(figures: Mapping[str, Scalar]) -> dict[str, float]:
     }
 
 
-def preempted(run_spec: RunSpec, stop: StopRequest, done: int | None) -> Preempted:
-    """What ends an attempt that was asked to stop after ``done`` steps (None: before any)."""
+def preempted(
+    run_spec: RunSpec, stop: StopRequest, done: int | None, saved: int | None = None
+) -> Preempted:
+    """What ends an attempt that was asked to stop after ``done`` steps (None: before any).
+
+    ``saved``: the step of the newest state in the store, where that is not the last one.
+    """
     where = "before it began; run it again"
     if done is not None:
         where = f"after step {done}, state saved; the same command goes on from here"
+    if done is not None and saved is not None and saved < done:
+        what = f"state of step {saved}" if saved else "nothing"
+        where = (
+            f"after step {done}, {what} saved: the grace period was too short for more; "
+            "raise disruption.terminationGracePeriodSeconds"
+        )
     return Preempted(f"{run_spec.kind}/{run_spec.metadata.name}: stopped by {stop.reason} {where}")
 
 

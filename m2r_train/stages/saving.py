@@ -1,26 +1,342 @@
-"""Saving a run's state and its records, and finding them again.
+"""Saving a run's state while training goes on, and finding it again.
+
+A save has two parts. Training waits while the state is copied to host memory; a thread then
+commits the copy (files, manifest, HEAD), clears the journal and prunes. One commit is on its way
+at a time, so that they stay in order; the next save waits for it. What goes wrong in the thread
+is raised at the next boundary of a step, so that it ends the run with the same exit code as if
+training had waited.
 
 A checkpoint holds the engine's state (safetensors) and the records that a report is made from.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import TYPE_CHECKING, Final
 
+from m2r_train.api.common import Checkpoint as CheckpointSpec
+from m2r_train.api.rlvr import RLVRSpec
+from m2r_train.api.sft import SFTSpec
+from m2r_train.core.intervals import give_up, steps_between_saves
 from m2r_train.store import Checkpoint
 from m2r_train.telemetry.history import History, from_lines, to_lines
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from m2r_train.engine.snapshot import Snapshot
     from m2r_train.stages.context import Context
+
+    State = Callable[[], Mapping[str, Tensor]]
 
 _STATE = "state.safetensors"
 _HISTORY = "history.jsonl"
 _TIMINGS = "timings.jsonl"
 _TRACES = "traces.jsonl"
+
+_LOOK_SECONDS: Final = 0.1  # how often a wait looks at the clock and for a stop
+_NEWEST_STEP_WEIGHT: Final = 0.2  # in the mean of the steps' seconds
+_TOLD_AGAIN: Final = 1.5  # an interval that has changed by this factor is told again
+
+
+class _GivenUp(Exception):  # noqa: N818 - no error: the thread's way out
+    """Raised in a commit that makes room for a newer one."""
+
+
+class _Flight:
+    """One commit on its way. ``error`` is what it ended with, None while it is on its way."""
+
+    def __init__(self, step: int, size: int, work: Callable[[_Flight], None]) -> None:
+        self.step, self.size = step, size
+        self.error: BaseException | None = None
+        self._work = work
+        self._given_up = False
+        self._written = 0
+        self._begun = time.monotonic()
+        self._thread = threading.Thread(target=self._carry, name="m2r-save", daemon=True)
+        self._thread.start()
+
+    def _carry(self) -> None:
+        try:
+            self._work(self)
+        except BaseException as error:
+            self.error = error
+
+    def watch(self, written: int) -> None:
+        """Told by the store; the commit's way out where it was given up."""
+        self._written = written
+        if self._given_up:
+            raise _GivenUp
+
+    def give_up(self) -> None:
+        """Ask it to end uncommitted, which takes as long as the part that is being written."""
+        self._given_up = True
+
+    def ended(self, seconds: float = 0.0) -> bool:
+        """Whether it has ended, after waiting for at most ``seconds``."""
+        self._thread.join(seconds)
+        return not self._thread.is_alive()
+
+    @property
+    def rate(self) -> float | None:
+        """Bytes a second so far, None while there are none."""
+        seconds = time.monotonic() - self._begun
+        return self._written / seconds if self._written and seconds > 0 else None
+
+    @property
+    def left(self) -> int:
+        """Bytes that are still to be written."""
+        return self.size - self._written
+
+
+class Saver:
+    """The saves of one attempt. A context: what is on its way at the end is waited for.
+
+    ``newest`` is the step of the newest state that is committed or on its way, ``committed`` that
+    of the newest committed one.
+    """
+
+    def __init__(self, ctx: Context) -> None:
+        self._ctx = ctx
+        self._flight: _Flight | None = None
+        self._snapshot: Snapshot | None = None
+        self._rate: float | None = None  # bytes a second of the last commit
+        self._waited = False
+        self.newest = self.committed = 0
+        self.pace = Pace(_spec_of(ctx))
+
+    # finding a state
+
+    def restore(self, load_state: Callable[[Mapping[str, Tensor]], None], keep: int) -> int:
+        """Load the newest good checkpoint, if there is one; returns its step, 0 without one.
+
+        What earlier attempts left half-saved goes now: attempts that die in their first save
+        would otherwise fill the store.
+        """
+        ctx = self._ctx
+        started = time.monotonic()
+        checkpoint = ctx.owned.latest()
+        if checkpoint is None:
+            return 0
+        self._load(checkpoint, load_state)
+        ctx.owned.prune(keep)
+        seconds = time.monotonic() - started
+        ctx.metrics.observe("m2r_checkpoint_seconds", seconds, phase="restore")
+        ctx.progress.note(f"resumed from step {checkpoint.step} ({checkpoint.uri})")
+        ctx.tell(last_checkpoint={"uri": checkpoint.uri, "step": checkpoint.step})
+        self.newest = self.committed = checkpoint.step
+        return checkpoint.step
+
+    def _load(
+        self, checkpoint: Checkpoint, load_state: Callable[[Mapping[str, Tensor]], None]
+    ) -> None:
+        from safetensors.torch import load  # noqa: PLC0415 - torch
+
+        ctx = self._ctx
+        load_state(load(checkpoint.files[_STATE]))
+        ctx.history = History.from_bytes(checkpoint.files[_HISTORY], _HISTORY)
+        ctx.timings = History.from_bytes(checkpoint.files[_TIMINGS], _TIMINGS)
+        ctx.traces = from_lines(checkpoint.files[_TRACES], _TRACES)
+
+    # saving
+
+    def due(self, done: int, every: int) -> bool:
+        """Whether the state after ``done`` steps is to be saved; ``every``: as the spec says."""
+        if not self.pace.auto:
+            return done % every == 0
+        return done - self.newest >= self._interval(every)
+
+    def _interval(self, most: int) -> int:
+        steps, news = self.pace.interval(most)
+        if steps is None:
+            return 1  # the first save shows what one costs
+        self._ctx.metrics.set("m2r_checkpoint_interval_steps", steps)
+        if news:
+            self._ctx.progress.note(f"a checkpoint every {steps} steps: {self.pace}")
+        return steps
+
+    def save(self, done: int, state: State, keep: int) -> bool:
+        """Copy the state after ``done`` steps and send it on its way.
+
+        Waits for an earlier one first. False, with nothing sent, where a stop leaves no time.
+        """
+        ctx = self._ctx
+        if not self._make_way():
+            return False
+        ctx.probe("before-save")
+        ctx.tell(phase="Saving")
+        started = time.monotonic()
+        data = self._copy(state())
+        notes = {
+            _HISTORY: ctx.history.rows,
+            _TIMINGS: ctx.timings.rows,
+            _TRACES: tuple(ctx.traces),
+        }
+        blocking = time.monotonic() - started
+        ctx.metrics.observe("m2r_checkpoint_seconds", blocking, phase="snapshot")
+        self.pace.blocking = blocking
+        ctx.probe("after-snapshot")
+
+        def work(flight: _Flight) -> None:
+            files: dict[str, bytes | memoryview] = {_STATE: data}
+            files |= {name: to_lines(rows) for name, rows in notes.items()}
+            self._commit(flight, files, keep)
+
+        self.newest = done
+        self._flight = _Flight(done, len(data), work)
+        ctx.tell(phase="Running")
+        return True
+
+    def _copy(self, state: Mapping[str, Tensor]) -> memoryview:
+        if self._snapshot is None:
+            from m2r_train.engine.snapshot import Snapshot  # noqa: PLC0415 - torch
+
+            self._snapshot = Snapshot()
+        return self._snapshot.take(state)
+
+    def _commit(self, flight: _Flight, files: Mapping[str, bytes | memoryview], keep: int) -> None:
+        """The thread's part. Only what HEAD names is told; only then may anything go."""
+        ctx, run, done = self._ctx, self._ctx.owned, flight.step
+        started = time.monotonic()
+        checkpoint = run.commit(done, files, {"seed": ctx.seed}, watch=flight.watch)
+        size = sum(map(len, files.values()))
+        self._rate = size / max(1e-9, time.monotonic() - started)
+        self.committed = done
+        ctx.metrics.set("m2r_checkpoint_last_step", done)
+        ctx.metrics.set("m2r_checkpoint_bytes", size)
+        ctx.tell(last_checkpoint={"uri": checkpoint.uri, "step": done, "time": time.time()})
+        run.journal_clear(done)
+        run.prune(keep)
+        self.pace.upload = time.monotonic() - started
+        ctx.metrics.observe("m2r_checkpoint_seconds", self.pace.upload, phase="upload")
+        ctx.probe("after-save")
+
+    # waiting
+
+    def check(self) -> None:
+        """Raise what went wrong in the thread, if it has ended so. Costs nothing: call it often."""
+        if self._flight is not None and self._flight.ended():
+            self._land()
+
+    def settle(self) -> bool:
+        """Wait until everything is committed; False where a stop leaves no time for that."""
+        while self._flight is not None:
+            if self._flight.ended(_LOOK_SECONDS):
+                self._land()
+            elif self._time_is_up():
+                self._flight.give_up()
+                return False
+        return True
+
+    def _make_way(self) -> bool:
+        """Wait for the save on its way; where both do not fit into what a stop leaves, it goes."""
+        self.check()
+        flight, started = self._flight, time.monotonic()
+        if flight is None:
+            return not self._time_is_up()
+        while not flight.ended(_LOOK_SECONDS):
+            left = self._ctx.seconds_left()
+            if left is not None and left <= 0:
+                flight.give_up()
+                return False
+            rate = self._rate or flight.rate
+            if left is None or rate is None:
+                continue
+            if give_up(left, rest=flight.left / rate, whole=flight.size / rate):
+                flight.give_up()
+        self._tell_of_wait(flight, time.monotonic() - started)
+        self._land()
+        return True
+
+    def _land(self) -> None:
+        flight, self._flight = self._flight, None
+        assert flight is not None
+        if isinstance(flight.error, _GivenUp):
+            self._ctx.progress.note(
+                f"the checkpoint of step {flight.step} was given up for a newer one: the grace "
+                "period has no time for both"
+            )
+        elif flight.error is not None:
+            raise flight.error
+
+    def _tell_of_wait(self, flight: _Flight, seconds: float) -> None:
+        self._ctx.metrics.inc("m2r_checkpoint_wait_seconds_total", seconds)
+        if not self._waited and seconds > 2 * _LOOK_SECONDS:
+            self._waited = True
+            self._ctx.progress.note(
+                f"waited {seconds:.1f} s for the checkpoint of step {flight.step} to be stored: "
+                "save less often (checkpoint.everySteps) or use a faster store"
+            )
+
+    def _time_is_up(self) -> bool:
+        left = self._ctx.seconds_left()
+        return left is not None and left <= 0
+
+    def __enter__(self) -> None:
+        self.pace.begin_step()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """After a mishap of training what was copied before still counts, and is committed."""
+        if kind is None:
+            self.settle()
+        elif issubclass(kind, Exception) and self._flight is not None:
+            while not self._flight.ended(_LOOK_SECONDS) and not self._time_is_up():
+                pass
+
+
+class Pace:
+    """How often to save, from the spec or from what steps and saves were seen to cost."""
+
+    def __init__(self, spec: CheckpointSpec | None) -> None:
+        self.auto = spec is not None and spec.interval == "Auto"
+        self._between = float(spec.mean_seconds_between_disruptions) if spec is not None else 0.0
+        self.step: float | None = None  # mean seconds, saves left out
+        self.blocking: float | None = None  # seconds of the last save that training waited for
+        self.upload: float | None = None  # seconds of the last save's other part
+        self._begun = time.monotonic()
+        self._told: int | None = None
+
+    def begin_step(self) -> None:
+        """A step begins now."""
+        self._begun = time.monotonic()
+
+    def end_step(self) -> None:
+        """The step has ended, its save is still to come."""
+        seconds = time.monotonic() - self._begun
+        old = seconds if self.step is None else self.step
+        self.step = old + _NEWEST_STEP_WEIGHT * (seconds - old)
+
+    def interval(self, most: int) -> tuple[int | None, bool]:
+        """Steps from save to save (None: nothing was measured yet), and whether that is news."""
+        if self.step is None or self.blocking is None or self.upload is None:
+            return None, False
+        steps = steps_between_saves(
+            step=self.step,
+            blocking=self.blocking,
+            upload=self.upload,
+            between=self._between,
+            most=most,
+        )
+        told = self._told
+        news = told is None or max(steps, told) >= _TOLD_AGAIN * min(steps, told)
+        if news:
+            self._told = steps
+        return steps, news
+
+    def __str__(self) -> str:
+        return (
+            f"a step takes {self.step:.3g} s, a save stops it for {self.blocking:.3g} s and is "
+            f"stored after {self.upload:.3g} s, a disruption is expected every "
+            f"{self._between:.0f} s"
+        )
 
 
 def records(ctx: Context) -> dict[str, bytes]:
@@ -32,53 +348,6 @@ def records(ctx: Context) -> dict[str, bytes]:
     }
 
 
-def restore(ctx: Context, load_state: Callable[[Mapping[str, Tensor]], None], keep: int) -> int:
-    """Load the newest good checkpoint, if there is one; returns its step, 0 without one.
-
-    What earlier attempts left half-saved goes now: attempts that die in their first save would
-    otherwise fill the store.
-    """
-    started = time.monotonic()
-    checkpoint = ctx.owned.latest()
-    if checkpoint is None:
-        return 0
-    _load(ctx, checkpoint, load_state)
-    ctx.owned.prune(keep)
-    seconds = time.monotonic() - started
-    ctx.metrics.observe("m2r_checkpoint_seconds", seconds, phase="restore")
-    ctx.progress.note(f"resumed from step {checkpoint.step} ({checkpoint.uri})")
-    ctx.tell(last_checkpoint={"uri": checkpoint.uri, "step": checkpoint.step})
-    return checkpoint.step
-
-
-def _load(
-    ctx: Context, checkpoint: Checkpoint, load_state: Callable[[Mapping[str, Tensor]], None]
-) -> None:
-    from safetensors.torch import load  # noqa: PLC0415 - torch
-
-    load_state(load(checkpoint.files[_STATE]))
-    ctx.history = History.from_bytes(checkpoint.files[_HISTORY], _HISTORY)
-    ctx.timings = History.from_bytes(checkpoint.files[_TIMINGS], _TIMINGS)
-    ctx.traces = from_lines(checkpoint.files[_TRACES], _TRACES)
-
-
-def save(ctx: Context, done: int, state: Mapping[str, Tensor], keep: int) -> None:
-    """Commit the state after ``done`` steps; then clear the journal and prune."""
-    from safetensors.torch import save as to_bytes  # noqa: PLC0415 - torch
-
-    ctx.probe("before-save")
-    ctx.tell(phase="Saving")
-    started = time.monotonic()
-    files = {_STATE: to_bytes({k: v.contiguous() for k, v in state.items()}), **records(ctx)}
-    snapshot = time.monotonic()
-    run = ctx.owned
-    checkpoint = run.commit(done, files, {"seed": ctx.seed})
-    run.journal_clear(done)
-    run.prune(keep)
-    ctx.metrics.observe("m2r_checkpoint_seconds", snapshot - started, phase="snapshot")
-    ctx.metrics.observe("m2r_checkpoint_seconds", time.monotonic() - snapshot, phase="upload")
-    ctx.metrics.set("m2r_checkpoint_last_step", done)
-    ctx.metrics.set("m2r_checkpoint_bytes", sum(map(len, files.values())))
-    saved = {"uri": checkpoint.uri, "step": done, "time": time.time()}
-    ctx.tell(last_checkpoint=saved, phase="Running")
-    ctx.probe("after-save")
+def _spec_of(ctx: Context) -> CheckpointSpec | None:
+    spec = ctx.run_spec.parsed_spec
+    return spec.checkpoint if isinstance(spec, SFTSpec | RLVRSpec) else None

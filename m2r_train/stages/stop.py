@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,6 +21,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.reason: str | None = None
+        self.asked: float | None = None  # when, on the monotonic clock
         self._at_once = False
 
     def __bool__(self) -> bool:
@@ -73,5 +75,7 @@ class StopRequest:
     def _on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.reason is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
+        if self.asked is None:
+            self.asked = time.monotonic()
         self.reason = signal.Signals(number).name
         self._raise_if_due()

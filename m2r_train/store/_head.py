@@ -179,7 +179,7 @@ def parse_folder(key: str) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def sha256(data: bytes) -> str:
+def sha256(data: bytes | memoryview) -> str:
     """Hexadecimal SHA-256."""
     return hashlib.sha256(data).hexdigest()
 

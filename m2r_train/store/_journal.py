@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import threading
 
 from m2r_train.store.base import CorruptObject, NotFound, ObjectStore, check_key
 
@@ -26,26 +27,30 @@ HELPERS = 0  # their epoch; the first claim makes epoch 1
 class Journal:
     """The journal of one run as the writer of ``epoch`` sees it: without newer writers' entries.
 
-    A helper sees the entries of every writer.
+    A helper sees the entries of every writer. One thread may clear what another adds to.
     """
 
     def __init__(self, store: ObjectStore, epoch: int) -> None:
         self._store = store
         self._epoch = epoch
         self._epochs: dict[str, list[int]] | None = None  # key -> epochs that have it, newest first
+        self._turn = threading.RLock()  # of the index, never held while an entry is on its way
 
     def put(self, key: str, data: bytes) -> None:
         """Writes or replaces this epoch's entry."""
         step_of(key)
         self._store.put(_path(self._epoch, key), _MAGIC + _digest(key, data) + data)
-        epochs = self._index().setdefault(key, [])
-        if self._epoch not in epochs:
-            epochs.insert(0, self._epoch)
+        with self._turn:
+            epochs = self._index().setdefault(key, [])
+            if self._epoch not in epochs:
+                epochs.insert(0, self._epoch)
 
     def get(self, key: str) -> bytes | None:
         """The newest intact entry."""
         step_of(key)
-        for epoch in self._index().get(key, ()):
+        with self._turn:
+            epochs = tuple(self._index().get(key, ()))
+        for epoch in epochs:
             try:
                 framed = self._store.get(_path(epoch, key)).data
             except (NotFound, CorruptObject):
@@ -57,15 +62,16 @@ class Journal:
 
     def keys(self) -> set[str]:
         """Keys that have an entry, intact or not, as far as this journal knows."""
-        return set(self._index())
+        return set(self._entries())
 
     def newest(self) -> int | None:
         """The highest step with an entry."""
-        return max(map(step_of, self._index()), default=None)
+        return max(map(step_of, self._entries()), default=None)
 
     def refresh(self) -> None:
         """Forgets what it knows of the store: helpers may have written since."""
-        self._epochs = None
+        with self._turn:
+            self._epochs = None
 
     def delete(self, key: str) -> None:
         """Deletes this epoch's entry."""
@@ -74,11 +80,16 @@ class Journal:
 
     def clear(self, before_step: int) -> None:
         """Deletes the entries of earlier steps, of this epoch and those before it."""
-        for key, epochs in list(self._index().items()):
+        for key, epochs in self._entries().items():
             if step_of(key) < before_step:
                 for epoch in epochs:
                     self._store.delete(_path(epoch, key))
-                del self._index()[key]
+                with self._turn:
+                    self._index().pop(key, None)
+
+    def _entries(self) -> dict[str, tuple[int, ...]]:
+        with self._turn:
+            return {key: tuple(epochs) for key, epochs in self._index().items()}
 
     def _index(self) -> dict[str, list[int]]:
         if self._epochs is None:  # after the claim: older owners can add nothing that counts

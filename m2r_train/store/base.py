@@ -20,6 +20,9 @@ RESERVED = ".m2r-"  # names of lock and temporary files of the local store, neve
 OnError = Callable[[str, str], None]
 """Called with (operation, error): both from small closed sets, fit for metric labels."""
 
+Watch = Callable[[int], None]
+"""Called with the bytes written so far, between two parts; what it raises ends the write."""
+
 
 class NotFound(LookupError):  # noqa: N818 - an answer of the store rather than a mishap
     """The store holds nothing under this key."""
@@ -83,6 +86,12 @@ class ObjectStore(Protocol):
         harmless: if the store already holds exactly ``data``, the write counts as done and its
         tag is returned. So **callers put something unique into ``data``** (a writer's uuid with
         the step): then equal bytes can only be their own earlier write.
+        """
+
+    def put_parts(self, key: str, data: memoryview, watch: Watch) -> None:
+        """As ``put``, in parts, and without a copy of the whole: ``data`` must stay as it is.
+
+        What ``watch`` raises is raised, with the object as it was before.
         """
 
     def upload(self, key: str, path: Path) -> None:

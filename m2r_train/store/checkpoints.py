@@ -35,7 +35,14 @@ from m2r_train.store._head import (
 )
 from m2r_train.store._journal import Journal
 from m2r_train.store._loading import Checkpoint, describe, load
-from m2r_train.store.base import CorruptObject, NotFound, ObjectStore, PreconditionFailed, check_key
+from m2r_train.store.base import (
+    CorruptObject,
+    NotFound,
+    ObjectStore,
+    PreconditionFailed,
+    Watch,
+    check_key,
+)
 
 __all__ = ["Checkpoint", "Damaged", "Head", "Ref", "Run", "read_head"]
 
@@ -149,10 +156,17 @@ class Run:
             return None
 
     def commit(
-        self, step: int, files: Mapping[str, bytes], meta: Mapping[str, Any] | None = None
+        self,
+        step: int,
+        files: Mapping[str, bytes | memoryview],
+        meta: Mapping[str, Any] | None = None,
+        *,
+        watch: Watch | None = None,
     ) -> Checkpoint:
         """Writes a checkpoint and makes it the newest. Durable and visible on return.
 
+        A ``memoryview`` is written in parts, without a copy. ``watch`` is called with the bytes
+        written so far; what it raises ends the commit, and then nothing has been committed.
         ``meta`` is JSON. Committing a step again in the same epoch writes nothing and returns what
         is there. Raises ``FencedError``; ``ValueError`` for a step below this epoch's last, a name
         that no store holds, or a finished run.
@@ -166,7 +180,7 @@ class Run:
                 raise ValueError(f"step {step} after step {newest.step} in one epoch")
             if self._head.done:
                 raise ValueError(f"{self.store.uri}: the run is finished, step {step} is too late")
-            ref, manifest = self._write(step, files, meta or {})
+            ref, manifest = self._write(step, files, meta or {}, watch or _no_watch)
 
             def publish(head: Head) -> Head:
                 if ref in head.chain:  # our own earlier try, whose reply was lost
@@ -241,7 +255,11 @@ class Run:
             self._journal.clear(min(before_step, committed))
 
     def _write(
-        self, step: int, files: Mapping[str, bytes], meta: Mapping[str, Any]
+        self,
+        step: int,
+        files: Mapping[str, bytes | memoryview],
+        meta: Mapping[str, Any],
+        watch: Watch,
     ) -> tuple[Ref, Mapping[str, Any]]:
         folder = folder_of(self.epoch, step)
         if MANIFEST in files:
@@ -260,9 +278,16 @@ class Run:
             "meta": dict(meta),
         }
         sealed = seal(manifest)  # before anything is written: meta may not be JSON
+        written = 0
         for name, data in files.items():
+            watch(written)
             self._probe("before-file")
-            self.store.put(folder + name, data)
+            if isinstance(data, memoryview):
+                self.store.put_parts(folder + name, data, _from(watch, written))
+            else:
+                self.store.put(folder + name, data)
+            written += len(data)
+        watch(written)
         self._probe("before-manifest")
         self.store.put(folder + MANIFEST, sealed)
         self._probe("after-manifest")
@@ -299,3 +324,12 @@ class Run:
 
 def _nothing(_: str) -> None:
     return None
+
+
+def _no_watch(_: int) -> None:
+    return None
+
+
+def _from(watch: Watch, before: int) -> Watch:
+    """``watch`` for one file of several: ``before`` bytes came in those before it."""
+    return lambda written: watch(before + written)

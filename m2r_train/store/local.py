@@ -26,12 +26,14 @@ from m2r_train.store.base import (
     NotFound,
     OnError,
     PreconditionFailed,
+    Watch,
     check_key,
     check_prefix,
     config_error,
 )
 
 _CHUNK = 1 << 20
+_PART = 8 << 20
 _LABELS = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "full")
 _LABELS |= dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "denied")
 
@@ -101,6 +103,17 @@ class LocalStore:
                 raise PreconditionFailed(f"{self.uri}/{key}: has changed")
             replace(path, lambda file: file.write(data))
         return _etag(data)
+
+    def put_parts(self, key: str, data: memoryview, watch: Watch) -> None:
+        def write(file: BinaryIO) -> None:
+            for start in range(0, len(data), _PART):
+                watch(start)
+                file.write(data[start : start + _PART])
+            watch(len(data))
+
+        path = self.path(key)
+        with self._errors("put", key):
+            replace(path, write)
 
     def upload(self, key: str, path: Path) -> None:
         target = self.path(key)

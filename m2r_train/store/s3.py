@@ -33,6 +33,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from m2r_train.api.errors import ConfigError
 from m2r_train.core.rng import derive_seed
+from m2r_train.store._multipart import send_parts
 from m2r_train.store._s3errors import (
     BROKEN_BODY,
     code_of,
@@ -49,12 +50,14 @@ from m2r_train.store.base import (
     OnError,
     PreconditionFailed,
     StoreUnavailable,
+    Watch,
     check_key,
     check_prefix,
     config_error,
 )
 
 _PART = 64 << 20
+_WHOLE = 16 << 20  # what is sent in parts of its own is larger than this
 _CHUNK = 1 << 20
 _CORRUPT_READS = 3  # a bit may flip on the way; one that flips every time is flipped in the store
 _TRANSFER = TransferConfig(
@@ -185,6 +188,22 @@ class S3Store:
                 reply = self._client.head_object(Bucket=self._bucket, Key=full)
         return str(reply["ETag"])
 
+    def put_parts(self, key: str, data: memoryview, watch: Watch) -> None:
+        watch(0)
+        if len(data) <= _WHOLE:
+            self.put(key, bytes(data))
+            watch(len(data))
+            return
+        where = {"Bucket": self._bucket, "Key": self._key(key)}
+        try:
+            with self._errors("put", key):
+                send_parts(self._client, where, data, watch)
+        except NotFound as gone:  # also a completion whose reply was lost, asked for again
+            if self._size(key) != len(data):
+                raise StoreUnavailable(
+                    f"store {self.uri}: the upload of {key} was removed before its end"
+                ) from gone
+
     def put_if(self, key: str, data: bytes, *, if_match: str | None) -> str:
         full = self._key(key)
         condition = {"IfNoneMatch": "*"} if if_match is None else {"IfMatch": if_match}
@@ -243,13 +262,16 @@ class S3Store:
         check_prefix(prefix)  # there is nothing but objects
 
     def exists(self, key: str) -> bool:
+        return self._size(key) is not None
+
+    def _size(self, key: str) -> int | None:
         full = self._key(key)
         try:
             with self._errors("exists", key):
-                self._client.head_object(Bucket=self._bucket, Key=full)
+                reply = self._client.head_object(Bucket=self._bucket, Key=full)
         except NotFound:
-            return False
-        return True
+            return None
+        return int(reply["ContentLength"])
 
     @property
     def _client(self) -> Any:

@@ -72,6 +72,11 @@ class History:
         return tuple(dict(record) for record in self._records)
 
     @property
+    def rows(self) -> tuple[StepRecord, ...]:
+        """Every record, oldest first, for a reader that changes none: nothing is copied."""
+        return tuple(self._records)
+
+    @property
     def last_step(self) -> int | None:
         """The step of the newest record, or None for an empty history."""
         return int(self._records[-1]["step"]) if self._records else None

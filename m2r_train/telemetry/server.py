@@ -47,6 +47,7 @@ class StatusServer:
             "lastCheckpoint": None,
             "resumedFrom": None,
         }
+        self._turn = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
 
@@ -65,6 +66,8 @@ class StatusServer:
     ) -> None:
         """Replace what is given and leave the rest; a reader sees all of it or none.
 
+        May be called from several threads.
+
         ``last_step_time`` is in Unix seconds; ``resumed_from`` has ``step`` and ``lostSteps``.
         """
         changes = {
@@ -79,7 +82,8 @@ class StatusServer:
             "resumedFrom": None if resumed_from is None else dict(resumed_from),
         }
         given = {key: new for key, new in changes.items() if new is not None}
-        self._status = {**self._status, **given}  # swapped whole: no reader sees half of it
+        with self._turn:
+            self._status = {**self._status, **given}  # swapped whole: no reader sees half of it
 
     def use(self, metrics: MetricSet) -> None:
         """Serve another set: a run learns its labels only once it has read its data."""

@@ -44,7 +44,7 @@ TRAINING_POINTS: Mapping[str, tuple[str, ...]] = {
         "before-file:7",
         "before-delete:2",
         "after-save:1",
-        "before-prune-head:1",
+        "after-snapshot:2",
         "after-prune-head:1",
     ),
     "ends": (
@@ -106,13 +106,13 @@ def test_rollouts_of_a_killed_step_are_replayed_and_not_drawn_again(trial: Trial
     assert trial.journals[-1] == {(1, "s0/rollouts")}
     trial.killed_at("before-save:1")  # step 1 is done, not saved
     assert trial.journals[-1] == {(1, "s0/rollouts"), (2, "s1/rollouts")}
-    trial.killed_at("before-head:1")  # both steps were computed again, nothing was drawn
-    assert trial.journals[-1] == {(1, "s0/rollouts"), (2, "s1/rollouts")}
-    trial.killed_at("before-journal:2")  # from the checkpoint of step 2
-    assert trial.journals[-1] == {(4, "s2/rollouts")}
+    trial.killed_at("before-head:1")  # both steps were computed again, and training went on
+    assert {(1, "s0/rollouts"), (2, "s1/rollouts")} <= trial.journals[-1]
+    trial.killed_at("before-save:2")  # which waits until the checkpoint of step 2 is committed
+    assert {key for _, key in trial.journals[-1]} == {"s2/rollouts", "s3/rollouts"}
     trial.finish()
     drawn = {t["step"] for t in timings(trial) if "generate" in t}
-    assert drawn == {3, 4, 5}
+    assert drawn == {4, 5}
 
 
 def timings(trial: Trial) -> list[dict[str, float]]:
@@ -165,6 +165,15 @@ def test_what_a_kill_left_half_saved_goes_when_the_next_attempt_begins(trial: Tr
     trial.killed_at("before-save:1")
     assert {path.name for path in folders.iterdir()} == {"e1-s2"}
     trial.finish()
+
+
+@stages("rlvr")
+def test_checkpoints_at_other_times_change_no_result(trial: Trial) -> None:
+    trial.change("checkpoint.interval", "Auto")
+    trial.change("checkpoint.everySteps", 3)
+    trial.killed_at("after-snapshot:2")
+    done = trial.finish()
+    assert "a checkpoint every " in done.err
 
 
 # kills at random instants

@@ -15,7 +15,15 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
-Kind = Literal["lose-reply", "error-after", "error-before", "conflict", "cut-body", "flip-body"]
+Kind = Literal[
+    "lose-reply",
+    "error-after",
+    "error-before",
+    "conflict",
+    "no-upload",
+    "cut-body",
+    "flip-body",
+]
 
 
 @dataclass
@@ -95,6 +103,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if kind == "conflict":
             self._answer(409, [], _error("ConditionalRequestConflict"))
+            return
+        if kind == "no-upload":
+            self._answer(404, [], _error("NoSuchUpload"))
             return
         if kind == "error-before":
             self._answer(503, [], _error("SlowDown"))

@@ -43,6 +43,28 @@ def test_an_object_of_several_parts_comes_back(store: ObjectStore, tmp_path: Pat
     assert store.get("again").data == data
 
 
+@pytest.mark.parametrize("size", [0, 5, (16 << 20) + 3, (40 << 20) + 1])
+def test_what_is_put_in_parts_comes_back_and_was_watched(store: ObjectStore, size: int) -> None:
+    data = (bytes(range(256)) * (1 + size // 256))[:size]
+    seen: list[int] = []
+    store.put_parts("dir/x", memoryview(data), seen.append)
+    assert store.get("dir/x").data == data
+    assert seen == sorted(seen)
+    assert (seen[0], seen[-1]) == (0, size)
+
+
+def test_a_put_in_parts_that_is_given_up_leaves_the_object_as_it_was(store: ObjectStore) -> None:
+    def stop(written: int) -> None:
+        if written:
+            raise KeyError("given up")
+
+    store.put("x", b"old")
+    with pytest.raises(KeyError, match="given up"):
+        store.put_parts("x", memoryview(bytes(40 << 20)), stop)
+    assert store.get("x").data == b"old"
+    assert [entry.key for entry in store.list()] == ["x"]
+
+
 def test_a_missing_object_is_not_found(store: ObjectStore, tmp_path: Path) -> None:
     with pytest.raises(NotFound):
         store.get("no/such")

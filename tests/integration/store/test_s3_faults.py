@@ -71,6 +71,56 @@ def test_a_repeated_conditional_put_fails_in_boto3_itself(
     assert proxy.used_up
 
 
+PARTS = memoryview(b"part" * (5 << 20))  # 20 MiB
+
+
+@pytest.mark.parametrize("fault", [*UNCERTAIN, "error-before"])
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_an_object_in_parts_arrives_whole_although_replies_are_lost(
+    store: S3Store, proxy: FaultProxy, fault: str, method: str
+) -> None:
+    """POST twice: the first begins the upload, the second completes it."""
+    proxy.add(fault, method, "/x", times=2)  # type: ignore[arg-type]
+    store.put_parts("x", PARTS, lambda _: None)
+    assert proxy.used_up
+    assert store.get("x").data == PARTS
+
+
+def test_a_completion_whose_reply_is_lost_is_found_to_be_done(
+    store: S3Store, proxy: FaultProxy
+) -> None:
+    """Some servers know nothing of an upload that they have completed before."""
+
+    def lose_the_next(written: int) -> None:
+        if written == len(PARTS):
+            proxy.add("lose-reply", "POST", "/x")
+            proxy.add("no-upload", "POST", "/x")
+
+    store.put_parts("x", PARTS, lose_the_next)
+    assert proxy.used_up
+    assert store.get("x").data == PARTS
+
+
+def test_an_upload_that_somebody_has_removed_is_no_success(
+    store: S3Store, proxy: FaultProxy
+) -> None:
+    store.put("x", b"old")
+    proxy.add("no-upload", "PUT", "/x")
+    with pytest.raises(StoreUnavailable, match="upload of x was removed"):
+        store.put_parts("x", PARTS, lambda _: None)
+    assert store.get("x").data == b"old"
+
+
+def test_an_object_in_parts_that_the_store_does_not_take_is_no_object(
+    store: S3Store, proxy: FaultProxy
+) -> None:
+    proxy.add("error-before", "PUT", "/x", times=1000)
+    small = S3Store.open(store.uri, endpoint=proxy.endpoint, attempts=2)
+    with pytest.raises(StoreUnavailable, match="put x"):
+        small.put_parts("x", PARTS, lambda _: None)
+    assert not store.exists("x")
+
+
 @pytest.mark.parametrize("fault", UNCERTAIN)
 def test_our_own_success_is_recognised_when_its_reply_is_lost(
     store: S3Store, proxy: FaultProxy, fault: str, heard: list[tuple[str, str]]

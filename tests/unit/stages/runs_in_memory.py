@@ -13,15 +13,17 @@ from m2r_train.api.sft import SFTSpec
 from m2r_train.stages.context import Context
 from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.stop import StopRequest
-from m2r_train.store import Helper, LocalStore, Run
+from m2r_train.store import Helper, LocalStore, ObjectStore, Run
 from m2r_train.telemetry.metrics import MetricSet
 from m2r_train.telemetry.progress import Progress
 from m2r_train.telemetry.server import StatusServer
 
 
-def run_spec(folder: Path, attempt: int = 1) -> RunSpec:
-    """A run that is never carried out: contexts only ask for its names and its seed."""
-    spec = SFTSpec.model_validate({"model": {"preset": "tiny"}, "dataset": {"uri": "file:///d"}})
+def run_spec(folder: Path, attempt: int = 1, **more: Any) -> RunSpec:
+    """A run that is never carried out: contexts only ask for its names, its seed and the like."""
+    spec = SFTSpec.model_validate(
+        {"model": {"preset": "tiny"}, "dataset": {"uri": "file:///d"}, **more}
+    )
     return RunSpec(
         kind="SFTJob",
         metadata=RunMetadata(name="run", uid="0123456789abcdef"),
@@ -33,13 +35,22 @@ def run_spec(folder: Path, attempt: int = 1) -> RunSpec:
 
 
 def context(
-    folder: Path, *, attempt: int = 1, place: Place = ALONE, stop: StopRequest | None = None
+    folder: Path,
+    *,
+    attempt: int = 1,
+    place: Place = ALONE,
+    stop: StopRequest | None = None,
+    store: ObjectStore | None = None,
+    **spec: Any,
 ) -> Context:
-    """A context of a new attempt at the run in ``folder``: its owner's, or a helper's."""
-    store = LocalStore(folder)
+    """A context of a new attempt at the run in ``folder``: its owner's, or a helper's.
+
+    ``spec``: fields of the spec, in YAML's names.
+    """
+    store = store or LocalStore(folder)
     metrics = MetricSet()
     return Context(
-        run_spec=run_spec(folder, attempt),
+        run_spec=run_spec(folder, attempt, **spec),
         run=Helper(store, attempt) if place.helps else Run.claim(store, attempt),
         progress=Progress(Console(file=io.StringIO())),
         metrics=metrics,
