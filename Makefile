@@ -85,7 +85,7 @@ clean:  ## remove .venv and caches in the tree; stores, reports and the user's c
 	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 
 ##@ Measure
-.PHONY: bench-sim bench-rewards bench-rlvr bench-logprobs bench-resume bench-recovery bench-operator
+.PHONY: bench-sim bench-rewards bench-rlvr bench-logprobs bench-losses bench-resume bench-recovery bench-operator
 .PHONY: bench-checkpoint
 bench-sim: setup-bench  ## scenes and pictures a second
 	@$(VENV)/python bench/bench_sim.py
@@ -98,6 +98,9 @@ bench-rlvr: setup-bench  ## completions a second of a GRPO step, against TRL
 
 bench-logprobs: setup-dev  ## peak memory and time of log-probabilities, against the plain way
 	@$(VENV)/python bench/bench_logprobs.py
+
+bench-losses: setup-bench  ## losses, corrections and penalties on fixed tensors, against TRL's code
+	@$(VENV)/python bench/bench_losses.py
 
 bench-resume: setup-bench  ## what a kill costs: lost steps and seconds until the next one
 	@$(VENV)/python bench/bench_resume.py

@@ -97,7 +97,8 @@ class Ours:
         from m2r_train.model.policy import Policy
         from m2r_train.rollout.base import SamplingParams
         from m2r_train.stages.feeding import lay_out
-        from m2r_train.stages.grpo import Objective, reference_of
+        from m2r_train.stages.grpo import reference_of
+        from m2r_train.stages.objective import Objective
         from m2r_train.stages.rollouts import rollout_engine
 
         spec = RLVRSpec.model_validate(self.spec(setting))

@@ -6,8 +6,9 @@
      +- Preempted         75    asked to stop; state is saved
      +- FencedError       76    a newer attempt owns the run
      +- ConfigError       78    store, model or device cannot be used as configured
+     +- Collapsed         79    the policy has collapsed and the run was told to end then
 
-64, 65 and 78 are permanent: repeating the run cannot help. Any other exception is a crash and
+64, 65, 78 and 79 are permanent: repeating the run cannot help. Any other exception is a crash and
 keeps its traceback. A message is one line that names the file or resource, the field, the remedy.
 """
 
@@ -51,6 +52,12 @@ class ConfigError(M2RError):
     """Store, model or device cannot be used as configured (exit 78)."""
 
     exit_code = 78
+
+
+class Collapsed(M2RError):  # noqa: N818 - no error of anybody: what the run was told to end with
+    """The policy shows a sign of collapse, and the spec ends the run then (exit 79)."""
+
+    exit_code = 79
 
 
 @contextmanager

@@ -11,8 +11,10 @@ from m2r_train.api.common import Checkpoint, Engine, JobSpec, Schedule
 from m2r_train.api.refs import DatasetRef, Metadata, ModelRef
 from m2r_train.api.schema import (
     API_VERSION,
+    CorrectionKind,
     Count,
     Model,
+    MonitorAction,
     PositiveCount,
     Ratio,
     Rule,
@@ -25,6 +27,34 @@ from m2r_train.api.status import JobStatus
 TEMPERATURE_FLOOR = 0.01
 Epsilon = Annotated[float, Field(ge=1e-12, le=1)]
 Factor = Annotated[float, Field(ge=0, le=1000)]
+
+
+LossKind = Literal["Grpo", "DrGrpo", "Dapo", "Gspo", "Cispo"]
+
+
+class ImportanceSampling(Model):
+    """Weights for the gap between the engine that samples and the trainer's own numbers."""
+
+    kind: CorrectionKind | None = Field(
+        default=None,
+        description=(
+            "What is done above max. Left out: TruncateToken with vllm, Off with inprocess."
+        ),
+    )
+    max: Annotated[float, Field(ge=1, le=1000)] = Field(
+        default=2.0, description="Largest weight pi_trainer / pi_sampler."
+    )
+
+
+class DynamicSampling(Model):
+    """Prompts that teach nothing are replaced by further ones (DAPO)."""
+
+    max_rounds: Annotated[int, Field(ge=0, le=64)] | None = Field(
+        default=None,
+        description=(
+            "Rounds in which prompts without signal are replaced. Left out: 3 with Dapo, else 0."
+        ),
+    )
 
 
 class Rollout(Model):
@@ -44,6 +74,12 @@ class Rollout(Model):
     )
     temperature: Annotated[float, Field(ge=TEMPERATURE_FLOOR, le=10)] = Field(
         default=1.0, description="Sampling temperature."
+    )
+    importance_sampling: ImportanceSampling = Field(
+        default_factory=ImportanceSampling, description="Weights for the sampler's gap."
+    )
+    dynamic_sampling: DynamicSampling = Field(
+        default_factory=DynamicSampling, description="Replacement of prompts without signal."
     )
 
 
@@ -68,6 +104,39 @@ class Ednm(Model):
     )
 
 
+class Overlong(Model):
+    """Penalty for completions close to the limit (DAPO, Eq. 13)."""
+
+    buffer_tokens: Count | None = Field(
+        default=None,
+        description=(
+            "Tokens before the limit that cost. Left out: a fifth of it with Dapo, else 0 (off)."
+        ),
+    )
+    penalty: Factor = Field(default=1.0, description="Penalty at the limit.")
+
+
+class Short(Model):
+    """Penalty for completions that are too short to reason."""
+
+    min_tokens: Count = Field(
+        default=0, description="Tokens below which the penalty rises; 0 turns it off."
+    )
+    penalty: Factor = Field(default=1.0, description="Penalty of an empty completion.")
+
+
+class Repetition(Model):
+    """Penalty by the share of repeated n-grams of tokens."""
+
+    penalty: Factor = Field(
+        default=0.0, description="Penalty where everything repeats; 0 turns it off."
+    )
+    ngram: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=4, description="Tokens of an n-gram."
+    )
+    tolerance: Ratio = Field(default=0.2, description="Share of repetitions that costs nothing.")
+
+
 class Rewards(Model):
     """What a completion earns: its task's reward, and a little for the format."""
 
@@ -75,6 +144,13 @@ class Rewards(Model):
     format_weight: Factor = Field(default=0.1, description="Weight of the format reward.")
     strict_format: bool = Field(
         default=False, description="Whether the format reward also asks for a boxed answer."
+    )
+    overlong: Overlong = Field(
+        default_factory=Overlong, description="Penalty for completions close to the limit."
+    )
+    short: Short = Field(default_factory=Short, description="Penalty for short completions.")
+    repetition: Repetition = Field(
+        default_factory=Repetition, description="Penalty for completions that repeat themselves."
     )
 
 
@@ -93,18 +169,36 @@ class Kl(Model):
     )
     start: Factor = Field(default=0.04, description="Coefficient at the first step.")
     end: Factor = Field(default=0.0, description="Coefficient at the last step.")
+    estimator: Literal["K1", "K2", "K3"] = Field(
+        default="K3",
+        description="Estimate per token: K3 is never negative; K1 has K2's gradient.",
+    )
 
 
 class Clip(Model):
     """How far the probability ratio may move in one update."""
 
-    low: Ratio = Field(default=0.2, description="Ratios below 1 - low are clipped.")
-    high: Factor = Field(default=0.2, description="Ratios above 1 + high are clipped.")
+    low: Ratio | None = Field(
+        default=None,
+        description="Ratios below 1 - low are clipped. Left out: 0.2; Gspo 0.0003; Cispo 1.",
+    )
+    high: Factor | None = Field(
+        default=None,
+        description=(
+            "Ratios above 1 + high are clipped. Left out: 0.2; Dapo 0.28; Gspo 0.0004; Cispo 4."
+        ),
+    )
 
 
 class Optimization(Model):
     """The GRPO update."""
 
+    loss: LossKind = Field(
+        default="Grpo",
+        description=(
+            "Grpo as the paper; also says what fields that are left out mean (docs/losses.md)."
+        ),
+    )
     learning_rate: LearningRate = Field(default=1e-6, description="Peak learning rate.")
     warmup_steps: Count = Field(default=0, description="Steps over which the learning rate rises.")
     schedule: Schedule = Field(default="Constant", description="Learning rate after the warm-up.")
@@ -123,21 +217,49 @@ class Optimization(Model):
     advantage_weight: AdvantageWeight = Field(
         default_factory=AdvantageWeight, description="Weight of a group by its accuracy."
     )
-    advantage_std: Literal["Population", "Sample", "None"] = Field(
-        default="Population", description="Standard deviation that advantages are divided by."
+    advantage_std: Literal["Population", "Sample", "None"] | None = Field(
+        default=None,
+        description="Deviation that advantages are divided by. Left out: Population; DrGrpo None.",
     )
     advantage_epsilon: Epsilon = Field(
         default=1e-4, description="Added to that standard deviation."
     )
     kl: Kl = Field(default_factory=Kl, description="Coefficient of the KL term.")
     clip: Clip = Field(default_factory=Clip, description="Bounds of the probability ratio.")
-    loss_normalization: Literal["Sequence", "Token"] = Field(
-        default="Sequence",
-        description="Sequence averages each completion first, as the paper; Token averages all.",
+    loss_normalization: Literal["Sequence", "Token", "Constant"] | None = Field(
+        default=None,
+        description="What is averaged. Left out: Sequence; Dapo and Cispo Token; DrGrpo Constant.",
+    )
+    mask_truncated: bool = Field(
+        default=False,
+        description="Whether completions cut at the limit are left out of the loss.",
     )
     updates_per_batch: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1, description="Optimiser steps on each batch of rollouts."
     )
+
+
+class Monitors(Model):
+    """Signs of a collapse, in means over some steps; a threshold of 0 turns a sign off."""
+
+    action: MonitorAction = Field(
+        default="Warn", description="Warn tells of a sign, Stop also ends the run as failed."
+    )
+    window_steps: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=20, description="Steps that a mean is taken over."
+    )
+    repetition: Ratio = Field(default=0.5, description="Share of completions in a loop.")
+    short_chains: Ratio = Field(
+        default=0.25, description="Completion length, as a share of that of the first steps."
+    )
+    truncated: Ratio = Field(default=0.9, description="Share of completions cut at the limit.")
+    entropy: Ratio = Field(
+        default=0.1, description="Entropy, as a share of that of the first steps."
+    )
+    no_signal: Ratio = Field(
+        default=0.95, description="Share of groups whose completions all earn the same."
+    )
+    kl: Factor = Field(default=10.0, description="KL to the reference, in nats a token.")
 
 
 class Curriculum(Model):
@@ -174,6 +296,9 @@ class RLVRSpec(JobSpec):
     curriculum: Curriculum = Field(
         default_factory=Curriculum, description="Which prompts come when."
     )
+    monitors: Monitors = Field(
+        default_factory=Monitors, description="Signs of a collapse, and what is done then."
+    )
     checkpoint: RLVRCheckpoint = Field(
         default_factory=RLVRCheckpoint, description="How often state is saved."
     )
@@ -190,6 +315,23 @@ class RLVRSpec(JobSpec):
             cel="self.rollout.promptsPerStep % self.optimization.updatesPerBatch == 0",
             message="must divide rollout.promptsPerStep; set it to 1 or another divisor",
             check=lambda s: s.rollout.prompts_per_step % s.optimization.updates_per_batch == 0,
+        ),
+        Rule(
+            path="rewards.overlong.bufferTokens",
+            cel=(
+                "!has(self.rewards.overlong.bufferTokens) || "
+                "self.rewards.overlong.bufferTokens <= self.rollout.maxCompletionTokens"
+            ),
+            message="must not be more than rollout.maxCompletionTokens; lower it",
+            check=lambda s: (
+                (s.rewards.overlong.buffer_tokens or 0) <= s.rollout.max_completion_tokens
+            ),
+        ),
+        Rule(
+            path="rewards.short.minTokens",
+            cel="self.rewards.short.minTokens <= self.rollout.maxCompletionTokens",
+            message="must not be more than rollout.maxCompletionTokens; lower it",
+            check=lambda s: s.rewards.short.min_tokens <= s.rollout.max_completion_tokens,
         ),
     )
 

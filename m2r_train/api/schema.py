@@ -227,6 +227,14 @@ def _switch(*values: str) -> WithJsonSchema:
 
 OnOff = Annotated[Literal["On", "Off"], BeforeValidator(_yaml_off), _switch("On", "Off")]
 WeightKind = Annotated[Literal["Eq6", "Off"], BeforeValidator(_yaml_off), _switch("Eq6", "Off")]
+MonitorAction = Annotated[
+    Literal["Warn", "Stop", "Off"], BeforeValidator(_yaml_off), _switch("Warn", "Stop", "Off")
+]
+CorrectionKind = Annotated[
+    Literal["Off", "TruncateToken", "MaskToken", "TruncateSequence", "MaskSequence"],
+    BeforeValidator(_yaml_off),
+    _switch("Off", "TruncateToken", "MaskToken", "TruncateSequence", "MaskSequence"),
+]
 
 # --- numbers ---------------------------------------------------------------------------------
 MAX_INT: Final = 2_147_483_647

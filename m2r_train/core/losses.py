@@ -11,7 +11,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-Normalization = Literal["Sequence", "Token"]
+Normalization = Literal["Sequence", "Token", "Constant"]
+Surrogate = Literal["TokenRatio", "SequenceRatio", "ClippedWeight"]
+KlEstimator = Literal["K1", "K2", "K3"]
 
 _CHUNK_ELEMENTS = 1 << 24
 """Logits that are upcast at a time: 64 MiB in float32, whatever the batch."""
@@ -28,18 +30,36 @@ def grpo_loss(
     kl_coefficient: float,
     normalization: Normalization = "Sequence",
     normalizer: float | None = None,
+    *,
+    surrogate: Surrogate = "TokenRatio",
+    kl_estimator: KlEstimator = "K3",
+    correction_BT: Tensor | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The clipped GRPO objective with a k3 penalty, as a loss (rewards.md section 6, loss = -J).
+    """The clipped objective of the GRPO family with a KL penalty, as a loss (rewards.md 6).
 
-    Per token: -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A) + kl_coefficient * k3, where
-    rho = exp(logp - old_logp) and k3 = exp(ref - logp) - (ref - logp) - 1.
+    Per token: w * surrogate + kl_coefficient * estimate, where w is ``correction_BT`` (constants
+    for the sampler's gap, ``core.offpolicy``; 1 without). The surrogates, with
+    rho = exp(logp - old_logp):
+
+    * TokenRatio: -min(rho A, clip(rho, 1 - clip_low, 1 + clip_high) A), as GRPO and PPO;
+    * SequenceRatio: the same with s = exp(mean over the completion of logp - old_logp) in the place
+      of rho (GSPO, arXiv 2507.18071, Eq. 5 to 7);
+    * ClippedWeight: -clip(rho, ..) A logp with a constant clip(rho, ..), so that no token loses its
+      gradient (CISPO, arXiv 2506.13585, Eq. 4).
+
+    The KL estimates, with d = logp - ref (Schulman, 2020): K1 d, K2 d^2 / 2, K3 exp(-d) + d - 1.
+    K1 has the gradient of K2: its own has a mean of zero and would penalise nothing.
+
     Sequence: the mean over samples of each sample's mean over its tokens. Token: the mean over all
-    tokens. ``normalizer`` replaces the number of samples (Sequence) or tokens (Token) of this call
-    by that of the whole step, so that the micro-batches of a step add up to one batch's gradient.
+    tokens. Constant: the sum over all tokens, divided by ``normalizer`` (Dr. GRPO, arXiv
+    2503.20783). ``normalizer`` replaces the number of samples (Sequence) or tokens (Token) of this
+    call by that of the whole step, so that the micro-batches of a step add up to one batch's
+    gradient.
 
     Returns the scalar loss and detached scalars: means over this call's tokens ``kl``, ``ratio``,
-    ``clip_ratio``, ``clip_ratio_low`` (A < 0, rho under the range), ``clip_ratio_high`` (A > 0, rho
-    over it), and ``tokens``, their number, to weight micro-batches by.
+    ``clip_ratio``, ``clip_ratio_low`` (A < 0, rho under the range; ClippedWeight: whatever A),
+    ``clip_ratio_high`` (A > 0, rho over it), and ``tokens``, their number, to weight micro-batches
+    by.
     Raises ValueError for a KL coefficient without reference log-probabilities.
     """
     if kl_coefficient and ref_logp_BT is None:
@@ -48,22 +68,30 @@ def grpo_loss(
     # where() and not a product: a nan at a padded position would survive a multiplication by 0,
     # and in the gradient even a where() behind the exponential would not stop it.
     log_ratio_BT = torch.where(live_BT, logp_BT - old_logp_BT, 0.0)
+    if surrogate == "SequenceRatio":
+        mean_B1 = log_ratio_BT.sum(1, keepdim=True) / live_BT.sum(1, keepdim=True).clamp_min(1)
+        log_ratio_BT = mean_B1.expand_as(log_ratio_BT)
     ratio_BT = log_ratio_BT.exp()
     clipped_BT = ratio_BT.clamp(1.0 - clip_low, 1.0 + clip_high)
     advantages_B1 = advantages_B.to(logp_BT.dtype).unsqueeze(1)
-    loss_BT = -torch.minimum(ratio_BT * advantages_B1, clipped_BT * advantages_B1)
-    k3_BT = torch.zeros_like(log_ratio_BT)
+    if surrogate == "ClippedWeight":
+        loss_BT = -clipped_BT.detach() * advantages_B1 * torch.where(live_BT, logp_BT, 0.0)
+    else:
+        loss_BT = -torch.minimum(ratio_BT * advantages_B1, clipped_BT * advantages_B1)
+    if correction_BT is not None:
+        loss_BT = loss_BT * torch.where(live_BT, correction_BT, 0.0)
+    kl_BT = torch.zeros_like(log_ratio_BT)
     if ref_logp_BT is not None:
-        away_BT = torch.where(live_BT, ref_logp_BT - logp_BT, 0.0)
-        k3_BT = torch.expm1(away_BT) - away_BT
+        kl_BT = _kl(torch.where(live_BT, logp_BT - ref_logp_BT, 0.0), kl_estimator)
     if kl_coefficient:
-        loss_BT = loss_BT + kl_coefficient * k3_BT
+        loss_BT = loss_BT + kl_coefficient * kl_BT
     loss = _reduce(loss_BT, live_BT, normalization, normalizer)
     with torch.no_grad():
-        low_BT = (ratio_BT < 1.0 - clip_low) & (advantages_B1 < 0)
-        high_BT = (ratio_BT > 1.0 + clip_high) & (advantages_B1 > 0)
+        always = surrogate == "ClippedWeight"
+        low_BT = (ratio_BT < 1.0 - clip_low) & ((advantages_B1 < 0) | always)
+        high_BT = (ratio_BT > 1.0 + clip_high) & ((advantages_B1 > 0) | always)
         stats = {
-            "kl": _token_mean(k3_BT, live_BT),
+            "kl": _token_mean(kl_BT, live_BT),
             "ratio": _token_mean(ratio_BT, live_BT),
             "clip_ratio": _token_mean(low_BT | high_BT, live_BT),
             "clip_ratio_low": _token_mean(low_BT, live_BT),
@@ -71,6 +99,16 @@ def grpo_loss(
             "tokens": live_BT.sum(),
         }
     return loss, stats
+
+
+def _kl(away_BT: Tensor, estimator: KlEstimator) -> Tensor:
+    """The estimate of ``grpo_loss`` from d = logp - ref."""
+    if estimator == "K3":
+        return torch.expm1(-away_BT) + away_BT
+    half_square_BT = 0.5 * away_BT.square()
+    if estimator == "K2":
+        return half_square_BT
+    return half_square_BT + (away_BT - half_square_BT).detach()
 
 
 def sft_loss(logp_BT: Tensor, mask_BT: Tensor, normalizer: float | None = None) -> Tensor:
@@ -159,9 +197,13 @@ def _reduce(
     if normalization == "Sequence":
         total = (loss_BT.sum(1) / tokens_B.clamp_min(1)).sum()
         count = float(len(loss_BT))
-    else:
+    elif normalization == "Token":
         total = loss_BT.sum()
         count = float(tokens_B.sum())
+    else:
+        if normalizer is None:
+            raise ValueError("the normalization Constant needs the normalizer")
+        total, count = loss_BT.sum(), normalizer
     return total / max(count if normalizer is None else normalizer, 1.0)
 
 

@@ -9,6 +9,7 @@ import math
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
+from types import MappingProxyType
 from typing import Literal
 
 from m2r_train.api.errors import DataError
@@ -18,6 +19,8 @@ LearningRateSchedule = Literal["Constant", "Linear", "Cosine"]
 Order = Literal["Ascending", "Shuffled", "Descending"]
 TaskSampling = Literal["Uniform", "Proportional"]
 BatchTasks = Literal["One", "Mixed"]
+
+_NOTHING: Mapping[str, int] = MappingProxyType({})
 
 
 def cosine_kl(t: int, T: int, start: float, end: float) -> float:
@@ -62,7 +65,8 @@ class Curriculum:
     drawn anew at each step: Uniform over the tasks, or Proportional to their samples; Mixed draws
     the task of every single sample so. A task goes on from where its last draw ended, and starts
     again when it is through. Nothing is state: positions are counted from the draws of the earlier
-    steps, and the counts kept in memory only save time.
+    steps, and the counts kept in memory only save time. Where steps took further samples of a task
+    (`spare`), the caller says how many, ``taken`` by task, before the step in question.
 
     Raises DataError for a task without samples, an id twice in a task, a difficulty outside 0..1.
     """
@@ -103,28 +107,40 @@ class Curriculum:
         """The tasks' names, sorted."""
         return tuple(self._names)
 
-    def batch(self, step: int) -> list[str]:
+    def batch(self, step: int, taken: Mapping[str, int] = _NOTHING) -> list[str]:
         """The ids of ``batch_size`` samples for a step, in curriculum order within each task."""
-        return [id_ for _, id_ in self.batch_with_tasks(step)]
+        return [id_ for _, id_ in self.batch_with_tasks(step, taken)]
 
-    def batch_with_tasks(self, step: int) -> list[tuple[str, str]]:
+    def batch_with_tasks(
+        self, step: int, taken: Mapping[str, int] = _NOTHING
+    ) -> list[tuple[str, str]]:
         """(task, id) of each sample of a step."""
         self._draw_until(step + 1)
         if self._mixed:
             draws = range(step * self._batch_size, (step + 1) * self._batch_size)
             return [
-                self._at(self._draws[d], bisect_left(self._drawn_at[self._draws[d]], d))
-                for d in draws
+                self._at(task, taken.get(task, 0) + bisect_left(self._drawn_at[task], d))
+                for d, task in ((d, self._draws[d]) for d in draws)
             ]
         task = self._draws[step]
-        start = self._position(task, step)
+        start = self._position(task, step) + taken.get(task, 0)
         return [self._at(task, start + i) for i in range(self._batch_size)]
 
-    def current_difficulty(self, task: str, step: int) -> float | None:
+    def spare(self, step: int, task: str, taken: int) -> str:
+        """The id of the sample that ``task`` presents after those of ``step``.
+
+        ``taken`` are the task's spares so far, of the earlier steps and of this one.
+        """
+        self._draw_until(step + 1)
+        return self._at(task, self._position(task, step + 1) + taken)[1]
+
+    def current_difficulty(
+        self, task: str, step: int, taken: Mapping[str, int] = _NOTHING
+    ) -> float | None:
         """Difficulty of the sample that ``task`` presents next at ``step``; None if unknown."""
         self._draw_until(step)
         samples = self._samples[task]
-        return samples[self._position(task, step) % len(samples)][1]
+        return samples[(self._position(task, step) + taken.get(task, 0)) % len(samples)][1]
 
     def _at(self, task: str, position: int) -> tuple[str, str]:
         samples = self._samples[task]

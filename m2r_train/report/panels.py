@@ -59,6 +59,9 @@ PANELS = (
     Panel("lr", "Learning rate", "its schedule", floor=0.0, smoothed=False),
     Panel("clip_ratio", "Clipped tokens", "share", floor=0.0),
     Panel("sampler_logp_diff", "Sampler and trainer", "mean |Δ log-probability|, nats", floor=0.0),
+    Panel("sampler_ratio", "Importance ratio", "mean, trainer over sampler", floor=0.0),
+    Panel("sampler_ratio_cut", "Cut importance ratios", "share of tokens", floor=0.0),
+    Panel("redrawn", "Replaced prompts", "dynamic sampling, per step", floor=0.0),
     Panel("tokens", "Tokens trained on", "per step", floor=0.0),
 )
 

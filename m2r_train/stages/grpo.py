@@ -7,68 +7,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from statistics import fmean, pstdev
 
 import torch
 from torch import Tensor
 
-from m2r_train.api.rlvr import RLVRSpec
-from m2r_train.core.advantages import GroupAdvantages, StdKind, weighted_advantages
-from m2r_train.core.losses import Normalization, grpo_loss
+from m2r_train.core.advantages import GroupAdvantages, weighted_advantages
+from m2r_train.core.losses import grpo_loss
+from m2r_train.core.offpolicy import sampler_correction
 from m2r_train.core.packing import Branch, PackedRows, Row, pack_rows
 from m2r_train.core.records import Sample
 from m2r_train.core.repetition import has_repetition
-from m2r_train.core.rewards import EdnmOverride, Reward, RewardConfig, score
+from m2r_train.core.rewards import Reward, score
+from m2r_train.core.shaping import Shaping, shaping_reward
 from m2r_train.engine.local import LocalEngine
 from m2r_train.model.policy import Policy, Request
 from m2r_train.rollout.base import Completion
 from m2r_train.stages.feeding import micro_batches
+from m2r_train.stages.objective import Objective
 
 _CELLS = 4096  # padded cells of a micro-batch: about a core's cache; no gradient changes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Objective:
-    """What is rewarded and how it becomes a loss."""
-
-    rewards: RewardConfig
-    sigma: float | None
-    std: StdKind
-    std_epsilon: float
-    clip_low: float
-    clip_high: float
-    normalization: Normalization
-    updates: int
-    temperature: float
-
-    @classmethod
-    def of(cls, spec: RLVRSpec) -> Objective:
-        """The objective that a spec describes."""
-        ednm, opt = spec.rewards.ednm, spec.optimization
-        weight = opt.advantage_weight
-        return cls(
-            rewards=RewardConfig(
-                kind=ednm.kind,
-                gamma=ednm.gamma,
-                lambda_=ednm.lambda_,
-                epsilon=ednm.epsilon,
-                per_task={
-                    task: EdnmOverride(gamma=own.gamma, lambda_=own.lambda_)
-                    for task, own in ednm.per_task.items()
-                },
-                format_weight=spec.rewards.format_weight,
-                strict_format=spec.rewards.strict_format,
-            ),
-            sigma=weight.sigma if weight.kind == "Eq6" else None,
-            std=opt.advantage_std,
-            std_epsilon=opt.advantage_epsilon,
-            clip_low=opt.clip.low,
-            clip_high=opt.clip.high,
-            normalization=opt.loss_normalization,
-            updates=opt.updates_per_batch,
-            temperature=spec.rollout.temperature,
-        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +43,10 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class UpdateStats:
-    """The last pass's loss and gradient norm, and means over the tokens that it went over."""
+    """The last pass's loss and gradient norm, and means over the tokens that it went over.
+
+    ``gap`` are the figures of ``core.offpolicy``, where the sampler's gap is corrected.
+    """
 
     loss: float
     grad_norm: float
@@ -92,6 +54,7 @@ class UpdateStats:
     entropy: float
     clip_ratio: float
     logp_diff: float
+    gap: dict[str, float] = field(default_factory=dict)
 
 
 def score_groups(
@@ -106,6 +69,11 @@ def score_groups(
         [score(s.task, s.reward, s.answer, s.answer_type, t, objective.rewards) for t in own]
         for s, own in zip(samples, texts, strict=True)
     ]
+    if objective.shaping.is_on:
+        rewards = [
+            [_shaped(r, c, objective.shaping) for r, c in zip(own, group, strict=True)]
+            for own, group in zip(rewards, groups, strict=True)
+        ]
     advantages = [
         weighted_advantages(
             [r.total for r in own],
@@ -117,6 +85,10 @@ def score_groups(
         for own in rewards
     ]
     return Scored(samples, groups, texts, rewards, advantages)
+
+
+def _shaped(reward: Reward, completion: Completion, shaping: Shaping) -> Reward:
+    return replace(reward, total=reward.total + shaping_reward(completion.tokens, shaping))
 
 
 def reference_of(policy: Policy) -> Policy:
@@ -150,7 +122,7 @@ def update(
     ]
     lengths = [_row(requests[i], scored.groups[i]).length for i in live]
     parts = [[live[j] for j in run] for run in micro_batches(lengths, _CELLS)]
-    normalizer = _normalizer(scored, objective.normalization)
+    normalizer = _normalizer(scored, objective)
     means: list[tuple[float, dict[str, float]]] = []
     old: list[Tensor | None] = [None] * len(parts)
     loss, norm = 0.0, 0.0
@@ -159,15 +131,17 @@ def update(
         for p, part in enumerate(parts):
             if number == 0:
                 look()
-            batch = _Batch.of(policy, requests, scored, part)
+            batch = _Batch.of(policy, requests, scored, part, objective)
             logp_N, entropy_N = policy.logprobs(
                 batch.packed, batch.see(policy), objective.temperature, entropies=True
             )
             if old[p] is None:
                 old[p] = logp_N.detach()
+            old_BT = batch.padded(_present(old[p]))
+            correction_BT, gap = _correction(old_BT, batch, objective)
             part_loss, stats = grpo_loss(
                 batch.padded(logp_N),
-                batch.padded(_present(old[p])),
+                old_BT,
                 _reference_logp(reference, batch, objective.temperature, kl_coefficient),
                 batch.advantages_B,
                 batch.mask_BT,
@@ -176,10 +150,14 @@ def update(
                 kl_coefficient if reference is not None else 0.0,
                 objective.normalization,
                 normalizer,
+                surrogate=objective.surrogate,
+                kl_estimator=objective.kl_estimator,
+                correction_BT=correction_BT,
             )
             part_loss.backward()  # type: ignore[no-untyped-call]
             loss += part_loss.item()
-            means.append((float(stats["tokens"]), _figures(stats, entropy_N, logp_N, batch)))
+            figures = _figures(stats, entropy_N, logp_N, batch) | gap
+            means.append((float(stats["tokens"]), figures))
         norm = engine.step(learning_rate)
     return UpdateStats(
         loss=loss,
@@ -188,6 +166,7 @@ def update(
         entropy=_mean(means, "entropy"),
         clip_ratio=_mean(means, "clip_ratio"),
         logp_diff=_mean(means, "logp_diff"),
+        gap=_gap(means) if objective.correction is not None else {},
     )
 
 
@@ -214,6 +193,7 @@ def step_record(scored: Scored, stats: UpdateStats, task: str) -> dict[str, floa
         "entropy": stats.entropy,
         "clip_ratio": stats.clip_ratio,
         "sampler_logp_diff": stats.logp_diff,
+        **stats.gap,
     }
     for kind in ("exact", "ednm"):
         own = [
@@ -237,12 +217,18 @@ class _Batch:
 
     @classmethod
     def of(
-        cls, policy: Policy, requests: Sequence[Request], scored: Scored, part: Sequence[int]
+        cls,
+        policy: Policy,
+        requests: Sequence[Request],
+        scored: Scored,
+        part: Sequence[int],
+        objective: Objective,
     ) -> _Batch:
         packed = pack_rows([_row(requests[i], scored.groups[i]) for i in part], policy.pad_token)
         longest = int(packed.offset_N.max()) + 1
         mask = torch.zeros((packed.branches, longest), dtype=torch.bool)
         mask[packed.branch_N, packed.offset_N] = True
+        mask &= torch.tensor([[_counts(c, objective)] for i in part for c in scored.groups[i]])
         return cls(
             packed,
             [image for i in part for image in requests[i].images],
@@ -275,11 +261,19 @@ def _reference_logp(
     return batch.padded(logp_N)
 
 
-def _normalizer(scored: Scored, normalization: Normalization) -> float:
+def _normalizer(scored: Scored, objective: Objective) -> float:
+    """What the whole step's losses are divided by."""
     completions = [c for group in scored.groups for c in group]
-    if normalization == "Sequence":
+    if objective.normalization == "Sequence":
         return float(len(completions))
-    return float(sum(len(c.tokens) for c in completions))
+    if objective.normalization == "Constant":
+        return float(len(completions) * objective.max_tokens)
+    return float(sum(len(c.tokens) for c in completions if _counts(c, objective)))
+
+
+def _counts(completion: Completion, objective: Objective) -> bool:
+    """Whether a completion's tokens are in the loss."""
+    return not (objective.mask_truncated and completion.truncated)
 
 
 def _figures(
@@ -290,6 +284,26 @@ def _figures(
         "clip_ratio": float(stats["clip_ratio"]),
         "entropy": float(entropy_N.mean()),
         "logp_diff": float((logp_N.detach() - batch.sampled_N).abs().mean()),
+    }
+
+
+def _correction(
+    old_BT: Tensor, batch: _Batch, objective: Objective
+) -> tuple[Tensor | None, dict[str, float]]:
+    """Weights for the sampler's gap and figures about it; nothing where it is not corrected."""
+    if objective.correction is None:
+        return None, {}
+    sampled_BT = batch.padded(batch.sampled_N)
+    return sampler_correction(
+        old_BT, sampled_BT, batch.mask_BT, objective.correction, objective.correction_max
+    )
+
+
+def _gap(means: Sequence[tuple[float, dict[str, float]]]) -> dict[str, float]:
+    return {
+        "sampler_ratio": _mean(means, "sampler_ratio"),
+        "sampler_ratio_max": max((m["sampler_ratio_max"] for _, m in means), default=1.0),
+        "sampler_ratio_cut": _mean(means, "sampler_ratio_cut"),
     }
 
 

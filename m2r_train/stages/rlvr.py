@@ -8,16 +8,22 @@ earn Eq. 9. Rollouts are on-policy, so the ratio's denominator is the policy's o
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from typing import Any, cast
 
 from m2r_train.api.rlvr import RLVRSpec
+from m2r_train.core.records import Sample
 from m2r_train.core.schedules import Curriculum, cosine_kl, learning_rate
 from m2r_train.engine.local import AdamWConfig, LocalEngine
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import lay_out
-from m2r_train.stages.grpo import Objective, Scored, reference_of, score_groups, step_record, update
+from m2r_train.stages.grpo import reference_of, score_groups, step_record, update
+from m2r_train.stages.objective import Objective
+from m2r_train.stages.redraw import Draw, redraw, spares, taken_before
 from m2r_train.stages.rollouts import Desk, rollout_engine
+from m2r_train.stages.watch import Watch
 
 
 def run(ctx: Context) -> dict[str, Any]:
@@ -57,11 +63,20 @@ def run(ctx: Context) -> dict[str, Any]:
         SamplingParams(sampling.group_size, sampling.temperature, sampling.max_completion_tokens),
         prompts=dict(zip(samples, lay_out(policy, list(samples.values())), strict=True)),
     )
+
+    def draw(step: int, number: int, chosen: Sequence[Sample]) -> Draw:
+        requests, groups = desk.rollouts(step, chosen, number)
+        with ctx.phase("reward"):
+            return Draw(requests, score_groups(policy, chosen, groups, objective))
+
     keep = spec.checkpoint.keep
+    watch = Watch(ctx, spec.monitors)
+    taken = taken_before(ctx.history)
     with ctx.running(spec.steps, start):
         with ctx.stop.when_asked():
             for step in range(start, spec.steps):
-                ids = curriculum.batch(step)
+                watch.end_if_collapsed()
+                ids = curriculum.batch(step, taken)
                 chosen = [samples[i] for i in ids]
                 beta = _kl_coefficient(spec, step)
                 rate = learning_rate(
@@ -73,16 +88,20 @@ def run(ctx: Context) -> dict[str, Any]:
                     opt.min_learning_rate_ratio,
                 )
                 with ctx.step(step, engine.state_dict, keep=keep):
-                    requests, groups = desk.rollouts(step, chosen)
-                    with ctx.phase("reward"):
-                        scored: Scored = score_groups(policy, chosen, groups, objective)
+                    first = draw(step, 0, chosen)
+                    drawn = redraw(
+                        first,
+                        objective.redraw_rounds,
+                        spares(curriculum, samples, step, taken),
+                        partial(draw, step),
+                    )
                     with ctx.phase("train"):
                         stats = update(
                             policy,
                             reference,
                             engine,
-                            requests,
-                            scored,
+                            drawn.requests,
+                            drawn.scored,
                             objective,
                             beta,
                             rate,
@@ -90,12 +109,17 @@ def run(ctx: Context) -> dict[str, Any]:
                         )
                 with ctx.phase("sync"):
                     desk.engine.update_weights()
-                record = step_record(scored, stats, chosen[0].task if _one(spec) else "mixed")
-                difficulty = curriculum.current_difficulty(chosen[0].task, step)
+                # What is told of the policy is of the prompts as they came, not of those kept.
+                record = step_record(first.scored, stats, chosen[0].task if _one(spec) else "mixed")
+                if objective.redraw_rounds:
+                    record |= drawn.record()
+                difficulty = curriculum.current_difficulty(chosen[0].task, step, taken)
+                taken = {t: taken.get(t, 0) + drawn.taken.get(t, 0) for t in {*taken, *drawn.taken}}
                 if difficulty is not None:
                     record["difficulty"] = difficulty
                 record |= {"kl_coefficient": beta, "lr": rate}
-                desk.trace(step, spec.steps, chosen, scored)
+                record |= watch.signs({"step": step, **record})
+                desk.trace(step, spec.steps, drawn.scored.samples, drawn.scored)
                 ctx.finish_step(
                     step,
                     spec.steps,
@@ -105,6 +129,7 @@ def run(ctx: Context) -> dict[str, Any]:
                     keep=keep,
                     shown=("reward", "accuracy", "completion_tokens"),
                 )
+        watch.end_if_collapsed()
         outcome = ctx.publish_model(policy)
     return {"step": spec.steps, "steps": spec.steps, **outcome}
 

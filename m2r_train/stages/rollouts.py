@@ -62,19 +62,26 @@ class Desk:
         self._params = params
         self._prompts = prompts
 
-    def rollouts(self, step: int, samples: Sequence[Sample]) -> tuple[list[Request], Groups]:
-        """Requests and their completions, [prompts][group]."""
+    def rollouts(
+        self, step: int, samples: Sequence[Sample], redraw: int = 0
+    ) -> tuple[list[Request], Groups]:
+        """Requests and their completions, [prompts][group]; ``redraw`` is the round, 0 the first.
+
+        Each round has a journal entry of its own and random numbers of its own.
+        """
         ctx = self._ctx
+        key = f"s{step}/rollouts" + (f"-redraw{redraw}" if redraw else "")
+        stream = ("rollout", step, "redraw", redraw) if redraw else ("rollout", step)
         with ctx.phase("data"):
             requests = [request(self._prompts[s.id], s) for s in samples]
-            kept = ctx.run.journal_get(f"s{step}/rollouts")
+            kept = ctx.run.journal_get(key)
         if kept is not None:
             return requests, from_bytes(kept, self._params.samples)
         with ctx.phase("generate"):
-            seeds = [derive_seed(ctx.seed, "rollout", step, i, s.id) for i, s in enumerate(samples)]
+            seeds = [derive_seed(ctx.seed, *stream, i, s.id) for i, s in enumerate(samples)]
             groups = self.engine.generate(requests, seeds, self._params)
             ctx.probe("before-journal")
-            ctx.run.journal_put(f"s{step}/rollouts", to_bytes(groups))
+            ctx.run.journal_put(key, to_bytes(groups))
         drawn = sum(len(c.tokens) for group in groups for c in group)
         ctx.count_tokens(completion=drawn, prompt=sum(len(r.prompt.tokens) for r in requests))
         for completion in (c for group in groups for c in group):

@@ -31,6 +31,7 @@ COMPONENTS = ("total", "task", "format", "ednm", "exact")
 CHECKPOINT_PHASES = ("snapshot", "upload", "restore")
 SYNTHESIS_STAGES = ("collect", "generate", "verify", "quality", "difficulty", "route")
 SYNTHESIS_OUTCOMES = ("in", "kept", "dropped")
+SIGNS = ("Repetition", "ShortChains", "Truncation", "EntropyCollapse", "NoSignal", "Divergence")
 STORE_OPERATIONS = ("get", "put", "head", "list", "delete")
 STORE_ERRORS = ("conflict", "denied", "throttled", "server", "timeout", "corrupt", "connection",
                 "full", OTHER)  # fmt: skip
@@ -109,6 +110,12 @@ TRAINER_SERIES: tuple[Series, ...] = (
            "ratio", _TASK),
     Series("m2r_sampler_logp_diff", "gauge",
            "Mean absolute log-probability difference of sampler and trainer, per token.", "nats"),
+    Series("m2r_sampler_ratio", "gauge",
+           "Mean raw importance ratio of trainer and sampler, where it is corrected.", "ratio"),
+    Series("m2r_sampler_ratio_cut", "gauge", "Share of tokens whose importance ratio was cut.",
+           "ratio"),
+    Series("m2r_alarm", "gauge", "Whether a sign of collapse is there (1) or not (0).", "bool",
+           {"sign": SIGNS}),
     Series("m2r_checkpoint_seconds", "histogram", "Duration of each checkpoint, by phase.",
            "seconds", {"phase": CHECKPOINT_PHASES}, _CHECKPOINT_SECONDS),
     Series("m2r_checkpoint_wait_seconds_total", "counter",
@@ -147,6 +154,8 @@ STEP_GAUGES: Mapping[str, str] = MappingProxyType({
     "format_valid": "m2r_format_valid_ratio",
     "zero_signal": "m2r_zero_signal_groups_ratio",
     "sampler_logp_diff": "m2r_sampler_logp_diff",
+    "sampler_ratio": "m2r_sampler_ratio",
+    "sampler_ratio_cut": "m2r_sampler_ratio_cut",
 })  # fmt: skip
 _TASK_GAUGES = {"accuracy": "m2r_accuracy_mean", "difficulty": "m2r_curriculum_difficulty"}
 _REWARD_GAUGES = {"reward": "total", "format_valid": "format", "ednm": "ednm", "exact": "exact"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -46,6 +46,7 @@ class StatusServer:
             "metrics": {},
             "lastCheckpoint": None,
             "resumedFrom": None,
+            "alarms": [],
         }
         self._turn = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
@@ -63,12 +64,14 @@ class StatusServer:
         metrics: Mapping[str, float] | None = None,
         last_checkpoint: Mapping[str, Any] | None = None,
         resumed_from: Mapping[str, Any] | None = None,
+        alarms: Sequence[str] | None = None,
     ) -> None:
         """Replace what is given and leave the rest; a reader sees all of it or none.
 
         May be called from several threads.
 
-        ``last_step_time`` is in Unix seconds; ``resumed_from`` has ``step`` and ``lostSteps``.
+        ``last_step_time`` is in Unix seconds; ``resumed_from`` has ``step`` and ``lostSteps``;
+        ``alarms`` are the signs of a collapse that are there.
         """
         changes = {
             "phase": phase,
@@ -80,6 +83,7 @@ class StatusServer:
             "metrics": None if metrics is None else _finite(metrics),
             "lastCheckpoint": None if last_checkpoint is None else dict(last_checkpoint),
             "resumedFrom": None if resumed_from is None else dict(resumed_from),
+            "alarms": None if alarms is None else list(alarms),
         }
         given = {key: new for key, new in changes.items() if new is not None}
         with self._turn:

@@ -22,7 +22,7 @@ from m2r_operator.telling import step_of
 Verdict = Literal["permanent", "free", "charged", "ignored"]
 
 # Exit codes of the trainer (design section 4) -> class of failure.
-PERMANENT: Final = {64: "BadSpec", 65: "BadData", 78: "BadConfig"}
+PERMANENT: Final = {64: "BadSpec", 65: "BadData", 78: "BadConfig", 79: "Collapsed"}
 STOPPED: Final = 75
 FENCED: Final = 76
 KILLED: Final = 137

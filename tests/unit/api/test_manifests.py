@@ -81,7 +81,7 @@ def holds(whole: Any, part: Any) -> bool:
         ("RLVRJob", "rewards.ednm.lambda", 2.0),
         ("RLVRJob", "optimization.advantageWeight.sigma", 4.0),
         ("RLVRJob", "optimization.kl.schedule", "Cosine"),
-        ("RLVRJob", "optimization.lossNormalization", "Sequence"),
+        ("RLVRJob", "optimization.loss", "Grpo"),
         ("RLVRJob", "curriculum.order", "Ascending"),
         ("RLVRJob", "checkpoint.everySteps", 20),
         ("SFTJob", "checkpoint.everySteps", 200),

@@ -20,7 +20,7 @@ from unit.model.tinies import (
     small_policy,
 )
 
-from m2r_train.core.losses import token_logprobs
+from m2r_train.core import linear
 from m2r_train.core.packing import Branch, Row, pack_rows
 from m2r_train.model.policy import Policy, Request, rope_positions
 from m2r_train.model.tiny import SPECIAL_TOKENS
@@ -48,7 +48,13 @@ def several(policy: Policy) -> list[tuple[Request, list[tuple[int, ...]]]]:
     return [(a, draw(policy, n, k)) for k, (a, n) in enumerate(zip(asked, lengths, strict=True))]
 
 
-def test_loss_and_gradients_are_those_of_each_branch_alone(policy: Policy) -> None:
+@pytest.mark.parametrize("way", ["whole", "tiled"])
+def test_loss_and_gradients_are_those_of_each_branch_alone(
+    policy: Policy, way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if way == "tiled":  # the head is tied to the embeddings: both uses add to one gradient
+        monkeypatch.setattr(linear, "_WHOLE_ELEMENTS", 0)
+        monkeypatch.setattr(linear, "_TILE_ELEMENTS", 1000)
     policy = policy.copy()
     policy.module.double().requires_grad_(True)
     work = several(policy)
@@ -56,10 +62,8 @@ def test_loss_and_gradients_are_those_of_each_branch_alone(policy: Policy) -> No
     weights = torch.randn(sum(map(len, targets)), generator=generator(), dtype=torch.float64)
 
     packed = pack_rows([row(asked.prompt, *completions) for asked, completions in work])
-    logp_N = token_logprobs(
-        policy.logits(packed, policy.see([i for asked, _ in work for i in asked.images]))[None],
-        packed.targets_N[None],
-    )[0]
+    seen = policy.see([i for asked, _ in work for i in asked.images])
+    logp_N, _ = policy.logprobs(packed, seen)
     assert packed.targets_N.tolist() == [t for c in targets for t in c]
     loss = (weights * logp_N).sum()
     loss.backward()  # type: ignore[no-untyped-call]

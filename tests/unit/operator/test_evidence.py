@@ -26,6 +26,7 @@ CASES: dict[str, tuple[list[PodSeen], JobSeen | None, str, str]] = {
     "no memory left": ([ended(137, oom_killed=True)], a_job(), "OOMKilled", "charged"),
     "a wrong spec is permanent": ([ended(64)], a_job(), "BadSpec", "permanent"),
     "wrong data are permanent": ([ended(65)], a_job(), "BadData", "permanent"),
+    "a collapse that ends the run is permanent": ([ended(79)], a_job(), "Collapsed", "permanent"),
     "a wrong configuration is permanent": ([ended(78)], a_job(), "BadConfig", "permanent"),
     "saved though nobody deleted it": ([ended(75)], a_job(), "Stopped", "free"),
     "a newer attempt owns the store": ([ended(76)], a_job(), "Fenced", "ignored"),

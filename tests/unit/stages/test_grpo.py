@@ -19,6 +19,7 @@ from m2r_train.core.losses import Normalization
 from m2r_train.core.packing import PackedRows, Row, pack_rows
 from m2r_train.core.records import Sample
 from m2r_train.core.rewards import RewardConfig
+from m2r_train.core.shaping import Shaping
 from m2r_train.engine.local import AdamWConfig, LocalEngine
 from m2r_train.model.policy import Policy, Request
 from m2r_train.rollout.base import Completion, SamplingParams
@@ -423,6 +424,8 @@ def test_an_objective_is_what_the_spec_says() -> None:
         normalization="Token",
         updates=2,
         temperature=0.7,
+        max_tokens=1024,
+        correction="TruncateToken",
     )
     off = {"optimization": {"advantageWeight": {"kind": "Off"}}}
     plain = {"model": {"preset": "tiny"}, "dataset": {"uri": "file:///data"}}
@@ -503,3 +506,95 @@ def test_an_update_that_is_broken_off_leaves_every_parameter_as_it_was() -> None
     with pytest.raises(InterruptedError):
         update(policy, None, engine, requests, scored, OBJECTIVE, 0.0, 1e-3, leave)
     assert all(torch.equal(p, before[n]) for n, p in policy.module.named_parameters())
+
+
+# the members of the family, as far as an update has a part in them
+
+
+def cut(policy: Policy) -> tuple[list[Request], Scored, Scored]:
+    """Two groups, of which one completion was truncated; and the same as if it had not been."""
+    requests, samples, groups = batch(policy, (RIGHT, WRONG), (NEAR, RIGHT))
+    whole = score_groups(policy, samples, groups, OBJECTIVE)
+    groups[1][0] = replace(groups[1][0], truncated=True)
+    return requests, score_groups(policy, samples, groups, OBJECTIVE), whole
+
+
+def gradient_of(scored: Scored, requests: list[Request], objective: Objective) -> dict[str, Tensor]:
+    policy = small_policy()
+    engine = Recorder(policy)
+    update(policy, None, engine, requests, scored, objective, 0.0, 0.0)
+    return engine.grads[0]
+
+
+def test_truncated_completions_can_be_left_out_of_the_loss_and_its_normaliser() -> None:
+    """As if their advantage were 0; by tokens, they are not among those that are averaged."""
+    policy = small_policy()
+    requests, scored, whole = cut(policy)
+    silent = replace(whole.advantages[1], advantages=[0.0, whole.advantages[1].advantages[1]])
+    as_if = replace(whole, advantages=[whole.advantages[0], silent])
+    assert_close(
+        gradient_of(scored, requests, replace(OBJECTIVE, mask_truncated=True)),
+        gradient_of(as_if, requests, OBJECTIVE),
+        1e-4,
+    )
+    by_token = replace(OBJECTIVE, normalization="Token")
+    masked = gradient_of(scored, requests, replace(by_token, mask_truncated=True))
+    lengths = [len(c.tokens) for group in scored.groups for c in group]
+    share = sum(lengths) / (sum(lengths) - lengths[2])
+    plain = gradient_of(as_if, requests, by_token)
+    assert_close(masked, {n: g * share for n, g in plain.items()}, 1e-4)
+
+
+def test_a_constant_normaliser_is_completions_times_the_limit() -> None:
+    policy = small_policy()
+    requests, scored, _ = cut(policy)
+    by_token = gradient_of(scored, requests, replace(OBJECTIVE, normalization="Token"))
+    constant = replace(OBJECTIVE, normalization="Constant", max_tokens=50)
+    tokens = sum(len(c.tokens) for group in scored.groups for c in group)
+    assert_close(
+        gradient_of(scored, requests, constant),
+        {n: g * tokens / (4 * 50) for n, g in by_token.items()},
+        1e-4,
+    )
+
+
+def test_the_samplers_gap_is_weighed_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sampler whose log-probabilities are off by log 2: every ratio is 1/2, and so the loss."""
+    monkeypatch.setattr(grpo, "_CELLS", 1)
+    policy = small_policy()
+    requests, samples, _ = batch(policy, (RIGHT,), (RIGHT,))
+    groups = InProcessSampler(policy).generate(requests, [1, 2], SamplingParams(2, 0.8, 9))
+    off = [
+        [replace(c, logprobs=tuple(p + math.log(2) for p in c.logprobs)) for c in g] for g in groups
+    ]
+    scored = score_groups(policy, samples, off, OBJECTIVE)
+    given = [replace(a, advantages=[1.0, -1.0]) for a in scored.advantages]
+    scored = replace(scored, advantages=given)
+    engine = LocalEngine(policy.module, ADAMW)
+    corrected = replace(OBJECTIVE, correction="TruncateToken", correction_max=2.0)
+    stats = update(policy, None, engine, requests, scored, corrected, 0.0, 0.0)
+    assert stats.gap == pytest.approx(
+        {"sampler_ratio": 0.5, "sampler_ratio_max": 0.5, "sampler_ratio_cut": 0.0}, rel=1e-4
+    )
+    assert step_record(scored, stats, "Size")["sampler_ratio"] == pytest.approx(0.5, rel=1e-4)
+    plain = gradient_of(scored, requests, OBJECTIVE)
+    assert_close(
+        gradient_of(scored, requests, corrected), {n: g / 2 for n, g in plain.items()}, 1e-4
+    )
+    low = replace(corrected, correction="MaskToken", correction_max=0.4)
+    stats = update(policy, None, engine, requests, scored, low, 0.0, 0.0)
+    assert stats.gap["sampler_ratio_cut"] == 1.0
+    assert stats.grad_norm == 0.0
+    assert update(policy, None, engine, requests, scored, OBJECTIVE, 0.0, 0.0).gap == {}
+
+
+def test_penalties_change_the_total_and_neither_accuracy_nor_weight() -> None:
+    policy = small_policy()
+    _, samples, groups = batch(policy, (RIGHT, WRONG))
+    length = len(groups[0][0].tokens)
+    shaping = Shaping(min_tokens=2 * length, short_penalty=0.5)
+    plain = score_groups(policy, samples, groups, OBJECTIVE)
+    shaped = score_groups(policy, samples, groups, replace(OBJECTIVE, shaping=shaping))
+    before, after = plain.rewards[0][0], shaped.rewards[0][0]
+    assert after == replace(before, total=pytest.approx(before.total - 0.25))
+    assert shaped.advantages[0].weight == plain.advantages[0].weight

@@ -23,7 +23,7 @@ from m2r_train.telemetry.metrics import (
     markdown_table,
 )
 
-# Section 7 of the design, word for word: name, then its labels.
+# Section 7 of the design, word for word, and what came since: name, then its labels.
 CONTRACT = {
     "m2r_step": (), "m2r_steps_planned": (), "m2r_step_phase_seconds": ("phase",),
     "m2r_tokens_total": ("kind",), "m2r_samples_total": (),
@@ -34,7 +34,8 @@ CONTRACT = {
     "m2r_last_step_timestamp_seconds": (), "m2r_completion_tokens": (),
     "m2r_truncated_ratio": (), "m2r_repetition_ratio": (), "m2r_format_valid_ratio": (),
     "m2r_zero_signal_groups_ratio": (), "m2r_curriculum_difficulty": ("task",),
-    "m2r_sampler_logp_diff": (), "m2r_checkpoint_seconds": ("phase",),
+    "m2r_sampler_logp_diff": (), "m2r_sampler_ratio": (), "m2r_sampler_ratio_cut": (),
+    "m2r_alarm": ("sign",), "m2r_checkpoint_seconds": ("phase",),
     "m2r_checkpoint_wait_seconds_total": (),
     "m2r_checkpoint_interval_steps": (), "m2r_checkpoint_bytes": (), "m2r_checkpoint_last_step": (),
     "m2r_goodput_ratio": (),

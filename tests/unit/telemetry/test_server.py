@@ -34,12 +34,13 @@ def test_status_is_the_document_that_the_operator_reads(server: StatusServer) ->
     server.update(phase="Running", step=21, total_steps=100, last_checkpoint=checkpoint)
     server.update(metrics={"reward_mean": 0.61, "loss": math.nan})
     server.update(attempt=2, epoch=3, resumed_from=resumed, last_step_time=1.5)
+    server.update(alarms=["NoSignal"])
     status, headers, body = ask(server, "/status")
     assert (status, headers["Content-Type"]) == (200, "application/json")
     assert json.loads(body) == {
         "phase": "Running", "step": 21, "totalSteps": 100, "metrics": {"reward_mean": 0.61},
         "lastCheckpoint": checkpoint, "attempt": 2, "epoch": 3, "resumedFrom": resumed,
-        "lastStepTime": 1.5,
+        "lastStepTime": 1.5, "alarms": ["NoSignal"],
     }  # fmt: skip
 
 
@@ -47,6 +48,7 @@ def test_a_fresh_server_has_a_complete_status(server: StatusServer) -> None:
     assert json.loads(ask(server, "/status")[2]) == {
         "phase": "Starting", "step": 0, "totalSteps": 0, "metrics": {}, "lastCheckpoint": None,
         "attempt": None, "epoch": None, "resumedFrom": None, "lastStepTime": None,
+        "alarms": [],
     }  # fmt: skip
 
 
