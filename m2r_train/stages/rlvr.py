@@ -88,8 +88,7 @@ def run(ctx: Context) -> dict[str, Any]:
                             rate,
                             ctx.look,
                         )
-                with ctx.phase("sync"):
-                    desk.engine.update_weights()
+                desk.policy_changed()
                 record = step_record(scored, stats, chosen[0].task if _one(spec) else "mixed")
                 difficulty = curriculum.current_difficulty(chosen[0].task, step)
                 if difficulty is not None:
