@@ -28,6 +28,10 @@ setup:  ## make .venv with all that `m2r run` needs (no root, no compiler)
 setup-dev:  ## the same with the tools for tests and checks
 	@$(PYTHON) tools/setup_env.py dev
 
+.PHONY: setup-rollout
+setup-rollout:  ## make .venv-rollout: the same as setup-dev, with vLLM for CPUs
+	@$(PYTHON) tools/setup_env.py rollout-cpu
+
 setup-bench:  ## the same with the libraries that the benchmarks compare with
 	@$(PYTHON) tools/setup_env.py bench
 
@@ -42,7 +46,14 @@ test:  ## set up from nothing, then checks and all tests; fails if a class of te
 	@MAKE="$(MAKE)" $(PYTHON) tools/run_tests.py
 
 test-fast: setup-dev  ## the tests that take seconds
-	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n 2 -m "not slow and not gpu and not cluster"
+	@OMP_NUM_THREADS=1 $(VENV)/python -m pytest -n 2 -m "not slow and not gpu and not cluster and not rollout"
+
+.PHONY: test-rollout test-gpu
+test-rollout: setup-rollout  ## the tests that run vLLM on the CPU
+	@OMP_NUM_THREADS=1 .venv-rollout/bin/python -m pytest -n 0 -m rollout
+
+test-gpu:  ## the tests on a GPU, in the environment that PYTHON belongs to (requirements/trainer.lock)
+	@$(PYTHON) -m pytest -n 0 -m gpu tests/gpu
 
 test-cluster: setup-dev  ## the tests on a real Kubernetes node (root); WHOLE=1: the quickstart in full
 	@$(if $(WHOLE),M2R_WHOLE=1) $(VENV)/python -m pytest -n 0 -m cluster
@@ -82,7 +93,7 @@ lock:  ## resolve requirements/*.lock again; UPGRADE=1 takes newer versions
 	@$(PYTHON) tools/lock.py write $(if $(UPGRADE),--upgrade)
 
 clean:  ## remove .venv and caches in the tree; stores, reports and the user's cache stay
-	@rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	@rm -rf .venv .venv-rollout .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 
 ##@ Measure
 .PHONY: bench-sim bench-rewards bench-rlvr bench-logprobs bench-losses bench-resume bench-recovery bench-operator

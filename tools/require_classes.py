@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-REQUIRED = ("unit", "property", "integration", "e2e", "s3", "slow", "cluster")
+REQUIRED = ("unit", "property", "integration", "e2e", "s3", "slow", "rollout", "cluster")
 ALLOWED_SKIPS: tuple[str, ...] = ()  # regular expressions for whole reasons; none is needed so far
 
 

@@ -24,7 +24,8 @@ from pathlib import Path
 
 from setup_env import ROOT, SetupError, bootstrap, setup
 
-HERE = "not gpu and not cluster"  # what needs neither an accelerator nor a Kubernetes node
+# What needs neither an accelerator nor a Kubernetes node nor vLLM's own environment.
+HERE = "not gpu and not cluster and not rollout"
 SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
 RESULTS = ROOT / ".venv" / "test-results"
 
@@ -146,6 +147,7 @@ def main() -> int:
             s3_server.wait(clock)
             s3 = pytest(python, "s3", *SIDE_BY_SIDE, "-m", f"s3 and not slow and {HERE}")
             clock.run("S3 tests", s3, OMP_NUM_THREADS="1")
+            _rollout_part(clock)
             clock.run("slow tests", pytest(python, "slow", "-n", "0", "-m", f"slow and {HERE}"))
             if cluster_parts is not None and cluster_parts.wait(clock):
                 # A whole cluster on a busy machine: a test may meet somebody else's time-out.
@@ -166,6 +168,15 @@ def main() -> int:
             guard += ["--without", "cluster"]
     clock.run("all classes", guard)
     return clock.report()
+
+
+def _rollout_part(clock: Clock) -> None:
+    """The tests that run vLLM, in an environment of their own; one engine, one process."""
+    begun = time.monotonic()
+    python = setup("rollout-cpu")
+    clock.note("set-up of vLLM", begun, True)
+    tests = pytest(python, "rollout", "-n", "0", "-m", "rollout")
+    clock.run("vLLM tests", tests, OMP_NUM_THREADS="1")
 
 
 def _quick_parts(clock: Clock) -> None:

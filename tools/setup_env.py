@@ -1,4 +1,5 @@
-"""Set-up from nothing: ``python3 tools/setup_env.py [run|dev|bench|all]`` makes ``.venv``.
+"""Set-up from nothing: ``python3 tools/setup_env.py [run|dev|bench|all]`` makes ``.venv``, and
+``... rollout-cpu`` makes ``.venv-rollout``, which has vLLM for CPUs besides all of ``dev``.
 
 Standard library only, no root, no compiler. Two steps: uv, at the version and hashes of
 ``requirements/setup.lock``, goes into the user's cache (``$M2R_CACHE``, else
@@ -37,6 +38,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ("run", "dev", "bench", "all")  # each one contains those before it
+APART = {"rollout-cpu": ".venv-rollout"}  # sets with a folder of their own: docs/adr/0007
 STATE = "m2r-setup.json"
 # Settings of pip that uv knows by another name: a mirror or an own CA is set up once for both.
 PIP_TO_UV = {
@@ -174,7 +176,9 @@ def write_state(venv: Path, state: dict[str, str]) -> None:
 def satisfied(state: dict[str, str], which: str) -> bool:
     """Whether an environment in ``state`` serves ``which``: it, or a larger set, as of now."""
     have = state.get("set")
-    if have not in SETS or SETS.index(have) < SETS.index(which):
+    if have is None or have not in (*SETS, *APART):
+        return False
+    if have != which and (have in APART or which in APART or SETS.index(have) < SETS.index(which)):
         return False
     return state == wanted_state(have)
 
@@ -205,7 +209,7 @@ def make_environment(uv: Path, venv: Path, which: str) -> None:
 
 def setup(which: str) -> Path:
     """The ready environment's Python for the set ``which``; raises ``SetupError``."""
-    venv, start = ROOT / ".venv", time.monotonic()
+    venv, start = ROOT / APART.get(which, ".venv"), time.monotonic()
     name = hashlib.sha256(str(ROOT).encode()).hexdigest()[:16]
     with locked(cache_dir() / "locks" / f"{name}.lock"):
         if not satisfied(read_state(venv), which):
@@ -219,8 +223,9 @@ def setup(which: str) -> Path:
 def main(arguments: list[str]) -> int:
     """The command line: see the module's docstring."""
     which = arguments[0] if arguments else "run"
-    if which not in SETS or len(arguments) > 1:
-        print(f"usage: python3 tools/setup_env.py [{'|'.join(SETS)}]", file=sys.stderr)
+    if which not in (*SETS, *APART) or len(arguments) > 1:
+        known = "|".join((*SETS, *APART))
+        print(f"usage: python3 tools/setup_env.py [{known}]", file=sys.stderr)
         return 2
     try:
         setup(which)

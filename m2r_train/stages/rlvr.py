@@ -107,8 +107,7 @@ def run(ctx: Context) -> dict[str, Any]:
                             rate,
                             ctx.look,
                         )
-                with ctx.phase("sync"):
-                    desk.engine.update_weights()
+                desk.policy_changed()
                 # What is told of the policy is of the prompts as they came, not of those kept.
                 record = step_record(first.scored, stats, chosen[0].task if _one(spec) else "mixed")
                 if objective.redraw_rounds:

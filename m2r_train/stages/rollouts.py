@@ -15,7 +15,6 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from m2r_train.api.errors import ConfigError
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
 from m2r_train.data.images import decode
@@ -36,15 +35,15 @@ Groups = list[list[Completion]]
 def rollout_engine(
     name: str, policy: Policy, look: Callable[[], None] = lambda: None
 ) -> RolloutEngine[Request]:
-    """The engine that the spec names. Raises ``ConfigError`` for one that is not built in.
+    """The engine that the spec names. Raises ``ConfigError`` for one that is not installed.
 
     ``look`` is called between two tokens; what it raises ends the drawing.
     """
-    if name == "inprocess":
-        return InProcessSampler(policy, look=look)
-    raise ConfigError(
-        f"rollout.engine: {name!r} is not available in this version; set engine: inprocess"
-    )
+    if name == "vllm":
+        from m2r_train.rollout.vllm_engine import VllmEngine  # noqa: PLC0415 - optional
+
+        return VllmEngine(policy, look=look)
+    return InProcessSampler(policy, look=look)
 
 
 class Desk:
@@ -58,9 +57,15 @@ class Desk:
         prompts: Mapping[str, Prompt],
     ) -> None:
         self.engine = engine
+        self._behind = False  # whether the engine has weights of before the last update
         self._ctx = ctx
         self._params = params
         self._prompts = prompts
+
+    def policy_changed(self) -> None:
+        """The policy was trained. Its engine is told when something has to be drawn: a step whose
+        rollouts are in the journal costs no transfer of weights, and no memory of a GPU."""
+        self._behind = True
 
     def rollouts(
         self, step: int, samples: Sequence[Sample], redraw: int = 0
@@ -77,6 +82,10 @@ class Desk:
             kept = ctx.run.journal_get(key)
         if kept is not None:
             return requests, from_bytes(kept, self._params.samples)
+        if self._behind:
+            with ctx.phase("sync"):
+                self.engine.update_weights()
+            self._behind = False
         with ctx.phase("generate"):
             seeds = [derive_seed(ctx.seed, *stream, i, s.id) for i, s in enumerate(samples)]
             groups = self.engine.generate(requests, seeds, self._params)

@@ -10,6 +10,7 @@ from m2r_train.api.errors import ConfigError
 from m2r_train.api.evaljob import EvalSpec
 from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.api.sft import SFTSpec
+from m2r_train.rollout.available import why_no_vllm
 
 SCORED = ("synthetic",)  # benchmarks that have a scorer
 
@@ -63,5 +64,5 @@ def _teachers(spec: DataSynthesisSpec) -> Iterator[tuple[str, str]]:
 
 
 def _engine(path: str, name: str) -> Iterator[tuple[str, str]]:
-    if name != "inprocess":
-        yield path, f"{name} is not available in this version; set engine: inprocess"
+    if name == "vllm" and (missing := why_no_vllm()):
+        yield path, missing

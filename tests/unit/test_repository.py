@@ -27,7 +27,15 @@ REQUIRED = {"pyproject.toml", "README.md", "Makefile", "CHANGELOG.md", "operator
 REQUIRED |= {"crds", "tests", "examples", "docs", "bench", ".ci"}
 OPTIONAL = {"images", "charts", "requirements", "tools", "CONTRIBUTING.md", "LICENSE"}
 OPTIONAL |= {".gitignore", ".dockerignore", ".gitattributes"}
-MADE = {"m2r-store", "quickstart-report.html", "dist", ".git", ".venv", ".hypothesis"}
+MADE = {
+    "m2r-store",
+    "quickstart-report.html",
+    "dist",
+    ".git",
+    ".venv",
+    ".venv-rollout",
+    ".hypothesis",
+}
 
 # Two halves each, so that this file does not name what it forbids.
 HOSTS = [a + b for a, b in [("pypi", ".org"), ("python", "hosted"), ("npm", "js.org")]]

@@ -221,7 +221,7 @@ def test_pins_keep_one_version_for_each_platform() -> None:
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A tree with locks and nothing else, which ``setup_env`` takes for its own."""
     (tmp_path / "requirements").mkdir()
-    for name in setup_env.SETS:
+    for name in (*setup_env.SETS, *setup_env.APART):
         (tmp_path / "requirements" / f"{name}.lock").write_text(f"# {name}\n")
     (tmp_path / "pyproject.toml").write_text("[project]\n")
     monkeypatch.setattr(setup_env, "ROOT", tmp_path)
@@ -232,6 +232,15 @@ def test_an_environment_serves_its_set_and_smaller_ones(checkout: Path) -> None:
     state = setup_env.wanted_state("dev")
     served = [name for name in setup_env.SETS if setup_env.satisfied(state, name)]
     assert served == ["run", "dev"]
+
+
+def test_an_environment_apart_serves_its_own_set_alone(checkout: Path) -> None:
+    everything = (*setup_env.SETS, *setup_env.APART)
+    for name in everything:
+        state = setup_env.wanted_state(name)
+        served = {n for n in everything if setup_env.satisfied(state, n)}
+        assert (name in setup_env.APART) == (served == {name}) or name == "run"
+        assert not served.isdisjoint({name})
 
 
 @pytest.mark.parametrize("changed", ["requirements/dev.lock", "pyproject.toml"])

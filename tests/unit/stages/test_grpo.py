@@ -22,6 +22,8 @@ from m2r_train.core.rewards import RewardConfig
 from m2r_train.core.shaping import Shaping
 from m2r_train.engine.local import AdamWConfig, LocalEngine
 from m2r_train.model.policy import Policy, Request
+from m2r_train.rollout import available
+from m2r_train.rollout.available import why_no_vllm
 from m2r_train.rollout.base import Completion, SamplingParams
 from m2r_train.rollout.sampler import InProcessSampler
 from m2r_train.stages import grpo
@@ -467,11 +469,13 @@ def test_what_the_sampler_drew_comes_back_bit_for_bit() -> None:
     assert from_bytes(to_bytes(groups), 3) == groups
 
 
-def test_an_engine_that_is_not_built_in_is_refused() -> None:
+def test_an_engine_that_is_not_installed_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     policy = small_policy()
     assert isinstance(rollout_engine("inprocess", policy), InProcessSampler)
-    with pytest.raises(ConfigError, match=r"'vllm' is not available.*engine: inprocess"):
+    with pytest.raises(ConfigError, match=r"vllm is not installed; install .*engine: inprocess"):
         rollout_engine("vllm", policy)
+    monkeypatch.setattr(available, "find_spec", lambda _name: object())
+    assert why_no_vllm() is None
 
 
 def test_an_update_may_be_broken_off_until_a_parameter_changes(

@@ -1,0 +1,34 @@
+"""RLVR and evaluation with the engine vllm, as whole runs: killed, and as if nothing happened."""
+
+from __future__ import annotations
+
+import json
+
+from runs import Golden
+from trials import Trial, stages
+
+
+def history(golden: Golden) -> list[dict[str, float]]:
+    lines = (golden.folder("rlvr") / "records/history.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_every_step_is_drawn_from_the_policy_that_is_trained(golden: Golden) -> None:
+    steps = history(golden)
+    assert [step["step"] for step in steps] == [0, 1, 2, 3]
+    assert any(step["grad_norm"] > 0 for step in steps)  # weights moved, so stale ones would show
+    assert all(step["sampler_logp_diff"] < 1e-5 for step in steps)
+
+
+def test_answers_of_an_evaluation_are_vllms(golden: Golden) -> None:
+    scores = golden.resource("eval-rlvr")["scores"]["synthetic"]["overall"]
+    assert scores["n"] == 12 and scores["stderr"] is not None
+
+
+@stages("rlvr")
+def test_a_killed_run_draws_the_same_again_or_takes_it_from_the_journal(trial: Trial) -> None:
+    trial.killed_at("before-journal:2")  # step 1 was drawn and is lost, so it is drawn again
+    assert trial.journals[-1] == {(1, "s0/rollouts")}
+    trial.killed_at("before-save:1")  # step 1 is in the journal, and not saved
+    assert trial.journals[-1] == {(1, "s0/rollouts"), (2, "s1/rollouts")}
+    trial.finish()  # bit for bit the golden run
