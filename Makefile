@@ -116,7 +116,7 @@ bench-losses: setup-bench  ## losses, corrections and penalties on fixed tensors
 bench-resume: setup-bench  ## what a kill costs: lost steps and seconds until the next one
 	@$(VENV)/python bench/bench_resume.py
 
-bench-checkpoint: setup-bench  ## what a checkpoint keeps training waiting for
+bench-checkpoint: setup-dev  ## what a checkpoint keeps training waiting for
 	@$(VENV)/python bench/bench_checkpoint.py
 
 bench-recovery: setup-dev  ## the same on a cluster: pods taken away, until the next commit (root)

@@ -44,7 +44,7 @@ TRAINING_POINTS: Mapping[str, tuple[str, ...]] = {
         "before-file:7",
         "before-delete:2",
         "after-save:1",
-        "after-snapshot:2",
+        "after-snapshot:1",
         "after-prune-head:1",
     ),
     "ends": (
