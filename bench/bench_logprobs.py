@@ -33,7 +33,7 @@ from typing import Any
 
 GOAL = 1 / 8  # of the plain way's peak
 WAYS = ("plain", "held", "tiled")
-PLAIN_ARRAYS = 4.5  # float32 arrays of tokens x vocabulary that the plain way may hold at a time
+PLAIN_ARRAYS = 3.5  # float32 arrays of tokens x vocabulary that the plain way may hold at a time
 SPARE_BYTES = 2 << 30
 
 
