@@ -174,6 +174,51 @@ class Difficulty(Model):
     )
 
 
+PictureDistance = Annotated[int, Field(ge=0, le=128)]
+
+
+class Benchmark(Model):
+    """A dataset that must not be trained on."""
+
+    name: ItemName = Field(description="Name of the benchmark.")
+    dataset: DatasetRef = Field(
+        description="Its questions and pictures, as any dataset: a columns map where names differ."
+    )
+
+
+class Decontamination(Model):
+    """Samples that a benchmark holds are dropped: never train on the test."""
+
+    against: tuple[Benchmark, ...] = Field(
+        min_length=1,
+        max_length=32,
+        json_schema_extra=list_map("name"),
+        description="Benchmarks that no sample may come from.",
+    )
+    words: Annotated[int, Field(ge=4, le=64)] = Field(
+        default=8, description="Questions are compared by their runs of so many words."
+    )
+    share: Annotated[float, Field(ge=0.1, le=1)] = Field(
+        default=0.6,
+        description="Share of a benchmark question's runs in a sample that makes it a copy.",
+    )
+    picture_distance: PictureDistance = Field(
+        default=40, description="Most bits (of 256) in which the hash of a copied picture differs."
+    )
+    rules = (unique_keys("against", "against", "name"),)
+
+
+class NearDuplicates(Model):
+    """Of samples that ask nearly the same with the same answer, the first is kept."""
+
+    similarity: Annotated[float, Field(ge=0.5, le=1)] = Field(
+        default=0.8, description="Share of common word runs that makes two questions the same."
+    )
+    picture_distance: PictureDistance = Field(
+        default=40, description="Most bits (of 256) in which the hashes of their pictures differ."
+    )
+
+
 class Outputs(Model):
     """How many samples each split gets; the splits share no sample."""
 
@@ -230,6 +275,14 @@ class DataSynthesisSpec(JobSpec):
     )
     difficulty: Difficulty | None = Field(
         default=None, description="How difficulty is measured; left out: it is not."
+    )
+    decontamination: Decontamination | None = Field(
+        default=None,
+        description="Benchmarks that no sample may come from; left out: nothing is compared.",
+    )
+    near_duplicates: NearDuplicates | None = Field(
+        default=None,
+        description="How near-duplicates are found; left out: only exact ones are dropped.",
     )
     outputs: Outputs = Field(default=PAPER_OUTPUTS, description="How many samples each split gets.")
     shards: Annotated[int, Field(ge=1, le=10_000)] = Field(

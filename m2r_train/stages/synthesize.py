@@ -23,6 +23,7 @@ from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
 from m2r_train.data.parquet import read_shard, write_shard
 from m2r_train.data.splits import deduplicate, route
+from m2r_train.stages.cleaning import cleaned
 from m2r_train.stages.context import Context
 from m2r_train.stages.making import Shard, begin_worker, chain_fault, make_shard, shards_of
 from m2r_train.stages.sharing import parts
@@ -46,10 +47,9 @@ def run(ctx: Context) -> dict[str, Any]:
             return {"step": ctx.done or 0, "steps": total}
         samples += _given(ctx, spec, counts)
         unique = deduplicate(samples)
-        splits = _route(spec, unique.kept, ctx.seed)
-        dropped: Counter[str] = Counter(
-            {"duplicate": len(unique.duplicates), "conflicting": len(unique.conflicting)}
-        )
+        usable, dropped = cleaned(ctx, spec, unique.kept)
+        splits = _route(spec, usable, ctx.seed)
+        dropped.update(duplicate=len(unique.duplicates), conflicting=len(unique.conflicting))
         if spec.difficulty is not None:
             scored = _measured(ctx, spec.difficulty, splits["rlvr"], len(shards), total)
             if ctx.place.helps:

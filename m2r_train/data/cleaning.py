@@ -1,0 +1,139 @@
+"""Never train on the test: samples that a benchmark holds, and samples that say the same again.
+
+Pictures are compared by a perceptual hash (``core.picturehash``), questions by their words
+(``core.overlap``). Two questions about different pictures are different questions, so that
+near-duplicates must agree in their pictures, their numbers, their options and their answer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from PIL import Image
+
+from m2r_train.core.minhash import NearIndex
+from m2r_train.core.overlap import Text, TextIndex, runs_of, words_of
+from m2r_train.core.picturehash import SIDE, WORDS, Hashes, distances, picture_hash
+from m2r_train.core.records import Sample
+from m2r_train.data.images import decode
+
+_NUMBER = re.compile(r"\d+")
+_RUN_WORDS = 3  # of which the similarity of near-duplicates is made
+
+
+class Hasher:
+    """Hashes of encoded pictures, each picture decoded once (samples of a scene share it)."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, Hashes | None] = {}
+
+    def __call__(self, data: bytes) -> Hashes | None:
+        """(WORDS,) or None for a picture of one tone; the file has passed ``images.decode``."""
+        key = hashlib.blake2b(data, digest_size=16).digest()
+        if key not in self._known:
+            grey = decode(data).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
+            self._known[key] = picture_hash(np.asarray(grey))
+        return self._known[key]
+
+
+class Benchmarks:
+    """What must not be trained on; memory does not grow with the samples looked up."""
+
+    def __init__(
+        self, items: Iterable[Sample], hasher: Hasher, *, words: int, share: float, distance: int
+    ) -> None:
+        self._hasher, self._distance = hasher, distance
+        rows: set[bytes] = set()
+
+        def texts() -> Iterator[Text]:
+            for item in items:
+                hashes = (hasher(picture) for picture in _pictures(item))
+                rows.update(h.tobytes() for h in hashes if h is not None)
+                yield _text(item)
+
+        self._texts = TextIndex(texts(), words, share)
+        self._pictures: Hashes = np.frombuffer(b"".join(sorted(rows)), np.uint64).reshape(-1, WORDS)
+
+    def overlap(self, sample: Sample) -> str | None:
+        """``benchmark-picture`` or ``benchmark-question``: what of a sample is theirs; or None."""
+        for picture in _pictures(sample):
+            one = self._hasher(picture)
+            if one is not None and (distances(self._pictures, one) <= self._distance).any():
+                return "benchmark-picture"
+        return "benchmark-question" if self._texts.holds(_text(sample)) else None
+
+
+def near_duplicates(
+    samples: Iterable[Sample], hasher: Hasher, *, similarity: float, distance: int
+) -> Iterator[tuple[Sample, bool]]:
+    """Every sample in order, and whether an earlier one that was kept is nearly the same.
+
+    A question of fewer words than a run is compared as a whole.
+    """
+    index = NearIndex(similarity)
+    shelves: dict[tuple[int, bytes, int], _Shelf] = {}
+    for sample in samples:
+        words = words_of(sample.question)
+        members = runs_of(words, min(_RUN_WORDS, len(words))) if words else {0}
+        facts, hashes = _facts(sample), [hasher(picture) for picture in _pictures(sample)]
+        row = _row(hashes)
+        keys = [(k, facts, len(hashes)) for k in index.near(members)]
+        again = row is not None and any(
+            shelves[key].holds(row, distance) for key in keys if key in shelves
+        )
+        if not again and row is not None:
+            shelves.setdefault((index.add(members), facts, len(hashes)), _Shelf(row)).put(row)
+        yield sample, again
+
+
+class _Shelf:
+    """The pictures that were asked the same, in one array: templates are asked of thousands."""
+
+    def __init__(self, row: Hashes) -> None:
+        self._rows = np.empty((4, *row.shape), np.uint64)  # (room, pictures, WORDS)
+        self._n = 0
+
+    def put(self, row: Hashes) -> None:
+        if self._n == len(self._rows):
+            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
+        self._rows[self._n] = row
+        self._n += 1
+
+    def holds(self, row: Hashes, distance: int) -> bool:
+        """Whether some row is near in every picture; of no pictures, any row is."""
+        bits = np.bitwise_count(self._rows[: self._n] ^ row).sum(axis=2, dtype=np.int64)
+        return bool((bits <= distance).all(axis=1).any())
+
+
+def _row(hashes: Sequence[Hashes | None]) -> Hashes | None:
+    """(pictures, WORDS); None where a picture has no features and so is the same as no other."""
+    if any(one is None for one in hashes):
+        return None
+    return np.array(hashes, np.uint64).reshape(-1, WORDS)
+
+
+def _pictures(sample: Sample) -> tuple[bytes, ...]:
+    return (*sample.images, *(sample.video or ()))
+
+
+def _text(sample: Sample) -> Text:
+    return Text(
+        question=sample.question,
+        options=sample.options or (),
+        pictured=bool(_pictures(sample)),
+    )
+
+
+def _facts(sample: Sample) -> bytes:
+    """What must agree exactly: the numbers in order, the options in any order, the answer."""
+    options = sorted(" ".join(words_of(option)) for option in sample.options or ())
+    answer = sample.answer.strip().casefold()
+    if sample.answer_type == "choice" and sample.options and len(answer) == 1:
+        place = ord(answer) - ord("a")
+        if 0 <= place < len(sample.options):
+            answer = " ".join(words_of(sample.options[place]))
+    parts = ("\0".join(_NUMBER.findall(sample.question)), *options, answer)
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=16).digest()
