@@ -44,7 +44,7 @@ _GROUPINGS = {
     "subject_level": ("subject", "level"),
 }
 
-_BARE_ROOT = re.compile(r"\\sqrt([^{\[])")
+_BARE_ROOT = re.compile(r"\\sqrt([^{])")
 _BARE_FRACTION = re.compile(r"\\frac([^{])([^{]|(?=\{))")
 _BARE_POINT = re.compile(r"(^|[ {])\.(?=[0-9])")
 _SLASH = re.compile(r"(-?[0-9]+)/(-?[0-9]+)")
@@ -195,7 +195,7 @@ def _tuple(text: str) -> tuple[str | float, ...] | str | None:
     if len(text) > MAX_CHARS or text[:1] + text[-1:] not in ("()", "[]") or "," not in text:
         return text
     elements: list[str | float] = [text[0]]
-    for element in map(str.strip, text[1:-1].split(",")):
+    for element in text[1:-1].split(","):
         if "infty" in element or element in ("a", "-a"):
             elements.append(element)
             continue
