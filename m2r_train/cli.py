@@ -205,6 +205,33 @@ def report(
     typer.echo(out)
 
 
+@app.command()
+def score(
+    benchmark: Annotated[str, typer.Argument(help="Whose rules: mathvista, cv-bench, ...")],
+    source: Annotated[
+        Path, typer.Option("--input", help="JSON Lines: the records, each with its prediction.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of samples.jsonl and summary.json.")],
+    rule: Annotated[
+        str, typer.Option(help="official, vlmevalkit or lmms-eval, where they differ.")
+    ] = "official",
+    answer: Annotated[
+        str,
+        typer.Option(help="tagged cuts <answer> and \\boxed{} first; raw takes the whole text."),
+    ] = "tagged",
+    partial: Annotated[
+        bool, typer.Option("--partial", help="Accept a set with parts missing.")
+    ] = False,
+) -> None:
+    """Score predictions by a benchmark's published rules, without a model."""
+    from m2r_train.scoring import score_file
+
+    summary = score_file(benchmark, source, out, rule=rule, answer=answer, partial=partial)
+    headline = summary["scores"][summary["headline"]]
+    value = "undefined" if headline["value"] is None else f"{headline['value']:.2f}"
+    typer.echo(f"{summary['benchmark']} {summary['headline']}: {value} (n = {headline['n']})")
+
+
 @store_app.command("check")
 def store_check(
     uri: Annotated[str, typer.Argument(help="Store to check.")], endpoint: Endpoint = None

@@ -80,8 +80,12 @@ def mean_relative_accuracy(x: float, truth: float) -> float:
     """
     if not 0.0 < truth < math.inf:
         raise ValueError(f"MRA needs a finite positive truth, got {truth}")
-    error = abs(x - truth) / truth
-    return int(np.count_nonzero(error <= _MRA_MARGINS)) / 10  # nan and inf are under no margin
+    return accuracy_at_error(abs(x - truth) / truth)
+
+
+def accuracy_at_error(error: float) -> float:
+    """The share of MRA's ten margins that a relative error is within; 0 for nan and inf."""
+    return int(np.count_nonzero(error <= _MRA_MARGINS)) / 10
 
 
 def sample_accuracy(sample: Sample, completion: str) -> float:

@@ -65,6 +65,7 @@ def m2r(*arguments: str, blocked: tuple[str, ...]) -> subprocess.CompletedProces
         ("m2r_train.pod", (*HEAVY, *CLUSTER)),
         ("m2r_train.stages.entry", ("torch", "transformers", "boto3", *CLUSTER)),
         ("m2r_train.stages.synthesize", ("torch", "transformers", "boto3", *CLUSTER)),
+        ("m2r_train.scoring", ("torch", "transformers", "boto3", "pyarrow", "sympy", *CLUSTER)),
         ("m2r_operator", HEAVY),
     ],
 )
@@ -95,3 +96,12 @@ def test_m2r_validate_works_without_the_trainers_libraries(tmp_path: Path) -> No
 def test_m2r_crds_check_works_without_the_trainers_libraries() -> None:
     done = m2r("crds", "--check", blocked=(*HEAVY, *CLUSTER))
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_m2r_score_works_without_torch(tmp_path: Path) -> None:
+    record = tmp_path / "in.jsonl"
+    record.write_text('{"answer": "A", "skill": "spatial", "prediction": "<answer>A</answer>"}\n')
+    paths = ("--input", str(record), "--out", str(tmp_path / "out"))
+    done = m2r("score", "logicvista", *paths, blocked=("torch", "transformers", "boto3", *CLUSTER))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "logicvista accuracy: 100.00 (n = 1)\n"

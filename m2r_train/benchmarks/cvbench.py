@@ -1,0 +1,107 @@
+"""CV-Bench: the letter of an option; sources weigh equally, then 2D and 3D (benchmarks.md 7)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from m2r_train.benchmarks.base import (
+    Benchmark,
+    Judged,
+    Record,
+    RecordError,
+    Row,
+    choice_field,
+    lettered,
+    text_field,
+    texts_field,
+)
+from m2r_train.benchmarks.figures import Figure, mean, mean_of
+from m2r_train.benchmarks.options import find_option
+
+_SOURCES = ("ADE20K", "COCO", "Omni3D")
+_TASKS = ("Count", "Relation", "Depth", "Distance")
+_LEADING_LETTER = re.compile(r"[(\s]*([A-Za-z])")
+
+
+def official(record: Record, text: str) -> Judged:
+    """Cambrian's rule: what follows the last "answer is", without brackets, its first character."""
+    truth, options = _truth(record)
+    three_d = choice_field(record, "type", ("2D", "3D")) == "3D"
+    answer = text.lower().strip()
+    answer = answer.rpartition("answer is")[2].rpartition("answer:")[2]
+    answer = answer.strip().rstrip(".:," if three_d else ".").lstrip("(").rstrip(")")[:1]
+    if not answer:
+        return Judged(None, 0.0)
+    right = answer == truth.lower()
+    if three_d:
+        right = right or answer == options.get(truth, "").lower()
+    return Judged(answer.upper(), float(right))
+
+
+def lmms_eval(record: Record, text: str) -> Judged:
+    """The letter that the text begins with, brackets and spaces aside: "The .." chooses T."""
+    truth, _ = _truth(record)
+    match = _LEADING_LETTER.match(text.strip())
+    return Judged(None, 0.0) if match is None else _compared(match[1].upper(), truth)
+
+
+def vlmevalkit(record: Record, text: str) -> Judged:
+    """The option finder."""
+    truth, options = _truth(record)
+    return _compared(find_option(text, options), truth)
+
+
+def figures(rows: Sequence[Row]) -> dict[str, Figure]:
+    """``cv_bench`` is the mean of 2D and 3D, 2D the mean of its two sources."""
+
+    def where(name: str, *values: str) -> Figure:
+        return mean([row.score for row in rows if row.record[name] in values])
+
+    ade20k, coco, omni3d = (where("source", source) for source in _SOURCES)
+    two_d = mean_of([ade20k, coco])
+    return {
+        "cv_bench": mean_of([two_d, omni3d]),
+        "2d": two_d,
+        "3d": omni3d,
+        "ade20k": ade20k,
+        "coco": coco,
+        "omni3d": omni3d,
+        **{task.lower(): where("task", task) for task in _TASKS},
+        "2d_pooled": where("source", "ADE20K", "COCO"),
+        "sample_mean": mean([row.score for row in rows]),
+    }
+
+
+def missing(records: Sequence[Record]) -> list[str]:
+    """Sources and tasks without a record."""
+    sources = {record.get("source") for record in records}
+    tasks = {record.get("task") for record in records}
+    return [f"source {s}" for s in _SOURCES if s not in sources] + [
+        f"task {t}" for t in _TASKS if t not in tasks
+    ]
+
+
+def _truth(record: Record) -> tuple[str, dict[str, str]]:
+    """The truth's letter, and the options by letter."""
+    choice_field(record, "source", _SOURCES)
+    choice_field(record, "task", _TASKS)
+    truth = text_field(record, "answer").strip().strip("()").upper()
+    if len(truth) != 1 or not "A" <= truth <= "Z":
+        raise RecordError(f"answer: {record['answer'][:80]!r} is not a letter in parentheses")
+    return truth, lettered(texts_field(record, "choices"))
+
+
+def _compared(letter: str | None, truth: str) -> Judged:
+    return Judged(letter, float(letter == truth))
+
+
+BENCHMARK = Benchmark(
+    name="cv-bench",
+    rules={"official": official, "vlmevalkit": vlmevalkit, "lmms-eval": lmms_eval},
+    figures=figures,
+    headline=lambda _: "cv_bench",
+    ids=("idx",),
+    missing=missing,
+    judge={"vlmevalkit": "none: where the option finder is undecided there is no answer"},
+)

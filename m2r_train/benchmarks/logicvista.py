@@ -1,0 +1,85 @@
+"""LogicVista: the letters chosen, all or nothing (benchmarks.md section 6).
+
+The published scorers ask a model for the letters that a response chose. Here they are read from an
+answer that consists of letters, or begins with one ("C. 22.6"); a whole solution is not understood.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from m2r_train.benchmarks.base import Benchmark, Judged, Record, Row, text_field
+from m2r_train.benchmarks.figures import Figure, mean, prefixed
+from m2r_train.core.answers import option_letter
+
+SKILLS = ("inductive", "deductive", "numerical", "spatial", "mechanical")
+
+_SEPARATOR = re.compile(r"[\s,;/&()\[\].]+|\band\b")
+_MAX_ANSWER_CHARS = 500
+
+
+def official(record: Record, text: str) -> Judged:
+    """The lists of letters are equal, whatever their order and case; duplicates count."""
+    truth = sorted(text_field(record, "answer").lower().split(", "))
+    chosen = chosen_letters(text)
+    if chosen is None:
+        return Judged(None, 0.0)
+    return Judged(", ".join(chosen), float(sorted(c.lower() for c in chosen) == truth))
+
+
+def chosen_letters(text: str) -> list[str] | None:
+    """The characters that a text chose; [""] of an empty one; None where it has no answer.
+
+    Of a single character only a..e (any case) and digits count: the published shortcut.
+    """
+    text = text.strip()
+    if not text:
+        return [""]
+    if len(text) == 1:
+        declined = text.lower() not in "abcde" if text.isalpha() else not text.isdigit()
+        return None if declined else [text]
+    return _listed(text)
+
+
+def vlmevalkit(record: Record, text: str) -> Judged:
+    """Capitals only, as one string ("AC"); a list of capitals is such a string too."""
+    truth = "".join(sorted(text_field(record, "answer").lower().split(", ")))
+    text = text.strip()
+    letters = text if text.isalpha() and text.isupper() else "".join(_listed(text) or ())
+    if not (letters.isalpha() and letters.isupper()) or letters == "Z":
+        return Judged(None, 0.0)
+    return Judged(letters, float("".join(sorted(letters.lower())) == truth))
+
+
+def figures(rows: Sequence[Row]) -> dict[str, Figure]:
+    """Accuracy overall and by skill (a row counts for each skill that its field names)."""
+    by_skill = {
+        skill: [row.score for row in rows if skill in str(row.record.get("skill", ""))]
+        for skill in SKILLS
+    }
+    skills = {skill: mean(scores) for skill, scores in by_skill.items() if scores}
+    return {"accuracy": mean([row.score for row in rows]), **prefixed("skill", skills)}
+
+
+def _listed(text: str) -> list[str] | None:
+    """ "A, C", "A and C" and "(B)" as their letters; of "C. 22.6" the leading one."""
+    if len(text) > _MAX_ANSWER_CHARS:
+        return None
+    items = [item for item in _SEPARATOR.split(text) if item]
+    if items and all(len(item) == 1 and item.isalnum() for item in items):
+        return items
+    letter = option_letter(text)
+    return None if letter is None else [letter]
+
+
+_LETTERS_ONLY = "none: an answer of letters, or one that begins with an option's letter"
+
+BENCHMARK = Benchmark(
+    name="logicvista",
+    rules={"official": official, "vlmevalkit": vlmevalkit},
+    figures=figures,
+    headline=lambda _: "accuracy",
+    ids=("imagename",),
+    judge={"official": _LETTERS_ONLY, "vlmevalkit": _LETTERS_ONLY},
+)

@@ -1,0 +1,127 @@
+"""Scoring a whole set: every record judged, then the figures, unless parts of the set are missing.
+
+A record that cannot be scored is neither right nor wrong: it has no score, and says why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from m2r_train.benchmarks.base import (
+    MAX_TEXT_CHARS,
+    Benchmark,
+    Judged,
+    Record,
+    RecordError,
+    Row,
+    Rule,
+    Scorer,
+)
+from m2r_train.benchmarks.figures import prefixed
+from m2r_train.core.answers import extract_answer
+
+AnswerForm = Literal["raw", "tagged"]
+
+_COMMON_IDS = ("id", "idx", "pid", "sample_index", "index", "ID", "qid", "imagename")
+_NAMES = ("key", "varid")  # what tells records apart that share an id
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """``samples``: a line for each record, in order; ``errors``: of those without a score;
+    ``missing``: the parts that the set lacks; ``summary``: None unless the figures are whole
+    or partial ones were asked for.
+    """
+
+    samples: list[dict[str, Any]]
+    errors: list[tuple[int, str]]
+    missing: list[str]
+    summary: dict[str, Any] | None
+
+
+def score_set(
+    benchmark: Benchmark,
+    records: Sequence[Record],
+    *,
+    rule: Rule,
+    answer: AnswerForm,
+    partial: bool = False,
+) -> Result:
+    """Score records that carry their ``prediction``; ``rule`` is one of the benchmark's."""
+    lax_rule = benchmark.lax.get(rule)
+    samples: list[dict[str, Any]] = []
+    rows: list[Row] = []
+    lax_rows: list[Row] = []
+    errors: list[tuple[int, str]] = []
+    for number, record in enumerate(records):
+        sample = _named(benchmark, record, number)
+        samples.append(sample)
+        try:
+            text = prediction_text(record, answer)
+            judged = _judge(benchmark, rule, record, text, answer)
+            lax = _judge(benchmark, lax_rule, record, text, answer) if lax_rule else None
+        except RecordError as error:
+            sample |= {"extracted": None, "score": None, "error": str(error)}
+            errors.append((number, str(error)))
+            continue
+        sample |= {"extracted": judged.extracted, "score": judged.score, "cut": text}
+        sample["prediction"] = record["prediction"]
+        rows.append(Row(record, judged.score))
+        if lax:
+            sample["lax"] = lax.score
+            lax_rows.append(Row(record, lax.score))
+    missing = benchmark.missing([row.record for row in rows]) if rows else ["every record"]
+    summary = None
+    if rows and (partial or not (missing or errors)):
+        summary = _summary(benchmark, rows, lax_rows, rule, answer)
+        summary |= {"missing": missing, "unscored": len(errors)}
+    return Result(samples, errors, missing, summary)
+
+
+def prediction_text(record: Record, answer: AnswerForm) -> str | None:
+    """What the scorer reads: the prediction, or the answer cut out of it; None without one."""
+    text = record.get("prediction")
+    if not isinstance(text, str):
+        raise RecordError("prediction: is missing or no text; give the model's raw text")
+    if len(text) > MAX_TEXT_CHARS:
+        return None
+    return text if answer == "raw" else extract_answer(text)
+
+
+def _judge(
+    benchmark: Benchmark, rule: Rule, record: Record, text: str | None, answer: AnswerForm
+) -> Judged:
+    scorer: Scorer = benchmark.scorer(rule, cut=answer == "tagged")
+    judged = scorer(record, text or "")  # reads the record's fields although there is no answer
+    return Judged(None, 0.0) if text is None else judged
+
+
+def _named(benchmark: Benchmark, record: Record, number: int) -> dict[str, Any]:
+    name = next((n for n in (*benchmark.ids, *_COMMON_IDS) if record.get(n) is not None), None)
+    named = {"id": number if name is None else record[name]}
+    return named | {n: record[n] for n in _NAMES if n in record}
+
+
+def _summary(
+    benchmark: Benchmark,
+    rows: Sequence[Row],
+    lax_rows: Sequence[Row],
+    rule: Rule,
+    answer: AnswerForm,
+) -> dict[str, Any]:
+    figures = benchmark.figures(rows)
+    if lax_rows:
+        lax = benchmark.figures(lax_rows)
+        figures = figures | prefixed("lax", {"overall": lax["overall"]})
+    scores: Mapping[str, Any] = {name: figure.percent() for name, figure in figures.items()}
+    return {
+        "benchmark": benchmark.name,
+        "rule": rule,
+        "answer": answer,
+        "judge": benchmark.judge.get(rule, "not needed"),
+        "n": len(rows),
+        "headline": benchmark.headline(figures),
+        "scores": scores,
+    }

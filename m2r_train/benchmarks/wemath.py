@@ -1,0 +1,160 @@
+"""We-Math: what the steps and the whole of a problem say of its mastery (benchmarks.md 5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from m2r_train.benchmarks.base import (
+    Benchmark,
+    Judged,
+    Record,
+    Row,
+    choice_field,
+    text_field,
+)
+from m2r_train.benchmarks.figures import UNDEFINED, Figure, clustered_mean, grouped, mean
+from m2r_train.benchmarks.options import find_option
+from m2r_train.core.stats import mean_with_stderr
+
+PROBLEMS = 525
+"""T of the score: fixed in the published script, whatever the number of rows."""
+
+_PARTS = {
+    2: ("2steps_1", "2steps_2", "2steps_multi"),
+    3: ("3steps_1", "3steps_2", "3steps_3", "3steps_multi"),
+}
+_KEYS = (*_PARTS[2], *_PARTS[3])
+_DROPPED = str.maketrans("", "", "<>:.")
+_OPTION = re.compile(r"(?:^|;)\s*([A-H])\s*[.:]\s*")
+
+
+class Problem(NamedTuple):
+    """Which one-step questions of a problem are right, and whether the whole is."""
+
+    steps: tuple[bool, ...]
+    whole: bool
+
+
+def official(record: Record, text: str) -> Judged:
+    """The first character after the last "Answer", marks dropped, if it is in A..H."""
+    truth = _truth(record)
+    rest = text.rpartition("Answer")[2].strip().translate(_DROPPED).strip()
+    letter = rest[:1] if rest[:1] and rest[0] in "ABCDEFGH" else None
+    return Judged(letter, float(letter == truth))
+
+
+def vlmevalkit(record: Record, text: str) -> Judged:
+    """The option finder."""
+    truth = _truth(record)
+    parts = _OPTION.split(text_field(record, "option"))
+    options = dict(zip(parts[1::2], (p.strip() for p in parts[2::2]), strict=True))
+    letter = find_option(text, options)
+    return Judged(letter, float(letter == truth))
+
+
+def figures(rows: Sequence[Row]) -> dict[str, Figure]:
+    """Score, the shares of IK, IG, CM and RM, strict and loose, and accuracy by steps."""
+    problems = _problems(rows)
+    out: dict[str, Figure] = {}
+    for setting in ("strict", "loose"):
+        kinds = [kind(problem, loose=setting == "loose") for problem in problems]
+        out[f"score_{setting}"] = _score(kinds)
+        out |= {} if "ik" in out else {"ik": _rate(kinds, "IK"), "ig": _rate(kinds, "IG")}
+        out[f"cm_{setting}"] = _rate(kinds, "CM")
+        out[f"rm_{setting}"] = mean([float(k == "RM") for k in kinds if k in ("CM", "RM")])
+    one = [row for row in rows if not _is_whole(row.record)]
+    out["s1"] = clustered_mean([r.score for r in one], [_id(r.record) for r in one])
+    for steps in (2, 3):
+        out[f"s{steps}"] = mean([r.score for r in rows if r.record["key"] == f"{steps}steps_multi"])
+    return out
+
+
+def kind(problem: Problem, *, loose: bool) -> str:
+    """IK (insufficient knowledge), IG (inadequate generalisation), CM (complete mastery) or RM
+    (rote memorisation) of a problem.
+    """
+    if not problem.whole:
+        return "IG" if all(problem.steps) else "IK"
+    mastered = any(problem.steps) if loose else all(problem.steps)
+    return "CM" if mastered else "RM"
+
+
+def missing(records: Sequence[Record]) -> list[str]:
+    """Problems that lack a sub-problem, and how many of the 525 problems are absent."""
+    lacking = []
+    problems = grouped(records, _id)
+    for name, own in problems.items():
+        keys = [str(record.get("key")) for record in own]
+        absent = [key for key in _parts_of(keys) if key not in keys]
+        if absent:
+            lacking.append(f"problem {name}: {', '.join(absent)}")
+        elif len(keys) > len(_parts_of(keys)):
+            lacking.append(f"problem {name}: a sub-problem occurs twice")
+    if len(problems) < PROBLEMS:
+        lacking.append(f"{PROBLEMS - len(problems)} of {PROBLEMS} problems")
+    return lacking
+
+
+def _problems(rows: Sequence[Row]) -> list[Problem]:
+    """The problems of which all sub-problems are there."""
+    problems = []
+    for own in grouped(rows, lambda row: _id(row.record)).values():
+        right = {row.record["key"]: row.score == 1.0 for row in own}
+        parts = _parts_of(list(right))
+        if set(parts) <= right.keys():
+            *steps, whole = (right[key] for key in parts)
+            problems.append(Problem(tuple(steps), whole))
+    return problems
+
+
+def _score(kinds: Sequence[str]) -> Figure:
+    """(T - IG / 2 - RM - IK) / T; with all 525 problems the mean of what each is worth."""
+    if not kinds:
+        return UNDEFINED
+    lost = {"IG": 0.5, "RM": 1.0, "IK": 1.0, "CM": 0.0}
+    losses = [lost[k] for k in kinds]
+    spread = mean_with_stderr(losses).stderr
+    scale = len(kinds) / PROBLEMS
+    stderr = None if spread is None else spread * scale
+    return Figure((PROBLEMS - sum(losses)) / PROBLEMS, len(kinds), stderr)
+
+
+def _rate(kinds: Sequence[str], name: str) -> Figure:
+    """A count over T."""
+    if not kinds:
+        return UNDEFINED
+    share = mean([float(k == name) for k in kinds])
+    scale = len(kinds) / PROBLEMS
+    stderr = None if share.stderr is None else share.stderr * scale
+    return Figure(kinds.count(name) / PROBLEMS, share.n, stderr)
+
+
+def _parts_of(keys: Sequence[str]) -> tuple[str, ...]:
+    return _PARTS[3] if any(key.startswith("3") for key in keys) else _PARTS[2]
+
+
+def _truth(record: Record) -> str:
+    _id(record)
+    choice_field(record, "key", _KEYS)
+    return text_field(record, "answer")
+
+
+def _is_whole(record: Record) -> bool:
+    return str(record["key"]).endswith("_multi")
+
+
+def _id(record: Record) -> str:
+    return text_field(record, "ID")
+
+
+BENCHMARK = Benchmark(
+    name="we-math",
+    rules={"official": official, "vlmevalkit": vlmevalkit},
+    figures=figures,
+    headline=lambda _: "score_strict",
+    ids=("ID",),
+    missing=missing,
+    judge={"vlmevalkit": "none: where the option finder is undecided there is no answer"},
+)
