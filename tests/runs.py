@@ -323,6 +323,11 @@ class Process:
         mask = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.M)
         return mask is not None and bool(int(mask[1], 16) >> (number - 1) & 1)
 
+    def stop(self) -> None:
+        """SIGSTOP, until every thread has stopped: the signal alone takes its time."""
+        self.signal(signal.SIGSTOP)
+        self.when(lambda: _states_of(self._popen.pid) <= {"T"})
+
     def ctrl_c(self) -> None:
         """SIGINT to the process and its children, as a terminal sends it."""
         if self.running:
@@ -355,6 +360,15 @@ class Process:
             reader.join(10)
         took = time.monotonic() - self._begun
         return Done(code, "".join(self._out), "".join(self._lines), took)
+
+
+def _states_of(pid: int) -> set[str]:
+    """The states of a process's threads, as letters; none if it has ended."""
+    found = set()
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # ended while we looked
+            found.add(stat.read_text().rpartition(")")[2].split()[0])
+    return found
 
 
 def _processes_of(group: int) -> list[int]:

@@ -256,8 +256,8 @@ class Saver:
         assert flight is not None
         if isinstance(flight.error, _GivenUp):
             self._ctx.progress.note(
-                f"the checkpoint of step {flight.step} was given up for a newer one: the grace "
-                "period has no time for both"
+                f"the checkpoint of step {flight.step} was given up: the grace period has no time "
+                "for it"
             )
         elif flight.error is not None:
             raise flight.error

@@ -346,11 +346,11 @@ def cut_off(trial: Trial, process: Process) -> None:
     Whoever waits for such a lock waits for as long as its holder lives; a store that several
     machines share has none.
     """
-    process.signal(signal.SIGSTOP)
+    process.stop()
     while any(map(is_locked, trial.folder.rglob(".m2r-lock"))):
         process.signal(signal.SIGCONT)
         time.sleep(0.01)
-        process.signal(signal.SIGSTOP)
+        process.stop()
 
 
 def is_locked(path: Path) -> bool:
