@@ -107,7 +107,7 @@ def update(
     learning_rate: float,
     look: Callable[[], None] = lambda: None,
 ) -> UpdateStats:
-    """One batch's update(s): clipped GRPO with a k3 penalty (rewards.md section 6).
+    """One batch's update(s) with the objective's loss (``core.losses.grpo_loss``).
 
     ``look`` is called before each micro-batch until a parameter changes; what it raises ends the
     update with all parameters as they were.
