@@ -96,13 +96,16 @@ clean:  ## remove .venv and caches in the tree; stores, reports and the user's c
 	@rm -rf .venv .venv-rollout .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 
 ##@ Measure
-.PHONY: bench-sim bench-rewards bench-rlvr bench-logprobs bench-losses bench-resume bench-recovery bench-operator
-.PHONY: bench-checkpoint
+.PHONY: bench-sim bench-rewards bench-rlvr bench-logprobs bench-losses bench-resume
+.PHONY: bench-recovery bench-operator bench-checkpoint bench-scorers
 bench-sim: setup-bench  ## scenes and pictures a second
 	@$(VENV)/python bench/bench_sim.py
 
 bench-rewards: setup-bench  ## rewards a second and agreement, against other libraries
 	@$(VENV)/python bench/bench_rewards.py
+
+bench-scorers: setup-dev  ## time of every benchmark's rules on texts written to stall them
+	@$(VENV)/python bench/bench_scorers.py
 
 bench-rlvr: setup-bench  ## completions a second of a GRPO step, against TRL
 	@$(VENV)/python bench/bench_rlvr.py

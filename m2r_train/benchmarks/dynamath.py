@@ -95,13 +95,11 @@ def _short_answer(text: str, otherwise: str) -> str | None:
     if start < 0 or end < start:
         return otherwise
     try:
-        parsed = json.loads(text[start : end + 1].replace("\\", ""))
+        parsed = json.loads(text[start : end + 1].replace("\\", ""), strict=False)
     except (ValueError, RecursionError):
         return otherwise
     value = parsed.get("short answer")
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)
-    return value if isinstance(value, str) else None
+    return str(value) if isinstance(value, str | int | float) else None
 
 
 def _compared_floats(record: Record, short: str | None) -> Judged:
