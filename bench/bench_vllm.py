@@ -44,7 +44,7 @@ class Size:
 SIZES = {
     "quickstart": Size({}, 32),
     "larger": Size(
-        {"hidden": 512, "layers": 12, "heads": 8, "kv_heads": 4, "intermediate": 2048}, 8
+        {"hidden": 512, "layers": 12, "heads": 16, "kv_heads": 8, "intermediate": 2048}, 8
     ),
 }
 
