@@ -127,3 +127,7 @@ bench-recovery: setup-dev  ## the same on a cluster: pods taken away, until the 
 
 bench-operator: setup-dev  ## create to Job, writes a run, memory, restart of the operator (root)
 	@$(VENV)/python bench/bench_operator.py
+
+.PHONY: bench-vllm
+bench-vllm: setup-rollout  ## generation against bare vLLM's, and the share of weight transfer
+	@.venv-rollout/bin/python bench/bench_vllm.py

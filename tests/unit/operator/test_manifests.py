@@ -71,7 +71,7 @@ def test_a_gang_ends_with_its_first_failure_and_the_job_says_why(kind: str, node
     assert rules_of(child) == [
         ("FailJob", "DisruptionTarget"),
         ("FailJob", (75, 143)),
-        ("FailJob", (64, 65, 76, 78)),
+        ("FailJob", (64, 65, 76, 78, 79)),
     ]
     assert spec.keys() & {"backoffLimitPerIndex", "successPolicy", "maxFailedIndexes"} == set()
 
@@ -88,7 +88,7 @@ def test_shards_retry_each_for_itself_until_the_owner_has_joined_them(
     assert (spec["backoffLimitPerIndex"], spec["podReplacementPolicy"]) == (3, "Failed")
     assert spec["successPolicy"] == {"rules": [{"succeededIndexes": "0"}]}
     assert rules_of(child) == [
-        ("FailJob", (64, 65, 78)),
+        ("FailJob", (64, 65, 78, 79)),
         ("Ignore", "DisruptionTarget"),
         ("Ignore", (75, 143)),
         ("Ignore", (76,)),
@@ -148,7 +148,7 @@ def test_a_purge_runs_with_the_rights_of_the_run() -> None:
     spec, pod = child["spec"], pod_of(child)
     assert (spec["backoffLimit"], spec["activeDeadlineSeconds"]) == (3, 600)
     assert rules_of(child) == [
-        ("FailJob", (64, 65, 78)), ("Ignore", "DisruptionTarget"), ("Ignore", (75, 143)),
+        ("FailJob", (64, 65, 78, 79)), ("Ignore", "DisruptionTarget"), ("Ignore", (75, 143)),
     ]  # fmt: skip
     container = pod["containers"][0]
     assert container["command"] == ["m2r", "purge", "--spec", "/etc/m2r/run.json"]

@@ -21,7 +21,7 @@ DISRUPTED = ("FailJob", "DisruptionTarget")
 def test_saved_state_does_not_fail_the_job_of_a_queued_gang(kind: str) -> None:
     child = rendered(kind, action=create(queue="research"))
     assert child["spec"]["backoffLimit"] == 0  # any other end with such a code is one too many
-    assert rules_of(child) == [DISRUPTED, ("FailJob", (64, 65, 76, 78))]
+    assert rules_of(child) == [DISRUPTED, ("FailJob", (64, 65, 76, 78, 79))]
 
 
 @pytest.mark.parametrize("disruption", [{}, {"policy": "Fail"}, {"maxPreemptions": 2}])
