@@ -139,10 +139,14 @@ class Judge(Model):
 
 
 class Quality(Model):
-    """Which chains are good enough (paper section 2.1.1)."""
+    """Which chains of a teacher model are good enough (paper section 2.1.1).
+
+    Those of templates are right by construction, and are neither scored nor dropped.
+    """
 
     filter: OnOff = Field(
-        default="On", description="Whether chains below the bar are dropped or only scored."
+        default="On",
+        description="Whether a teacher model's chains below the bar are dropped or only scored.",
     )
     judge: Judge | None = Field(
         default=None, description="Model that scores; left out: the built-in rules score."

@@ -8,7 +8,7 @@ earn Eq. 9. Rollouts are on-policy, so the ratio's denominator is the policy's o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, cast
 
@@ -32,17 +32,7 @@ def run(ctx: Context) -> dict[str, Any]:
     opt, sampling = spec.optimization, spec.rollout
     policy = ctx.policy("model", spec.model)
     samples = {s.id: s for s in ctx.samples("dataset", spec.dataset, "rlvr")}
-    by_task: dict[str, list[tuple[str, float | None]]] = {}
-    for sample in samples.values():
-        by_task.setdefault(sample.task, []).append((sample.id, sample.difficulty))
-    curriculum = Curriculum(
-        by_task,
-        batch_size=sampling.prompts_per_step,
-        seed=ctx.seed,
-        order=spec.curriculum.order,
-        task_sampling=spec.curriculum.task_sampling,
-        batch_tasks=spec.curriculum.batch_tasks,
-    )
+    curriculum = _curriculum(spec, samples.values(), ctx.seed)
     ctx.close_labels(task=curriculum.tasks)
     engine = LocalEngine(
         policy.module,
@@ -79,14 +69,7 @@ def run(ctx: Context) -> dict[str, Any]:
                 ids = curriculum.batch(step, taken)
                 chosen = [samples[i] for i in ids]
                 beta = _kl_coefficient(spec, step)
-                rate = learning_rate(
-                    step,
-                    spec.steps,
-                    opt.learning_rate,
-                    opt.warmup_steps,
-                    opt.schedule,
-                    opt.min_learning_rate_ratio,
-                )
+                rate = _learning_rate(spec, step)
                 with ctx.step(step, engine.state_dict, keep=keep):
                     first = draw(step, 0, chosen)
                     drawn = redraw(
@@ -131,6 +114,32 @@ def run(ctx: Context) -> dict[str, Any]:
         watch.end_if_collapsed()
         outcome = ctx.publish_model(policy)
     return {"step": spec.steps, "steps": spec.steps, **outcome}
+
+
+def _curriculum(spec: RLVRSpec, samples: Iterable[Sample], seed: int) -> Curriculum:
+    by_task: dict[str, list[tuple[str, float | None]]] = {}
+    for sample in samples:
+        by_task.setdefault(sample.task, []).append((sample.id, sample.difficulty))
+    return Curriculum(
+        by_task,
+        batch_size=spec.rollout.prompts_per_step,
+        seed=seed,
+        order=spec.curriculum.order,
+        task_sampling=spec.curriculum.task_sampling,
+        batch_tasks=spec.curriculum.batch_tasks,
+    )
+
+
+def _learning_rate(spec: RLVRSpec, step: int) -> float:
+    opt = spec.optimization
+    return learning_rate(
+        step,
+        spec.steps,
+        opt.learning_rate,
+        opt.warmup_steps,
+        opt.schedule,
+        opt.min_learning_rate_ratio,
+    )
 
 
 def _kl_coefficient(spec: RLVRSpec, step: int) -> float:

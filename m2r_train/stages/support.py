@@ -12,7 +12,7 @@ from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.api.sft import SFTSpec
 from m2r_train.rollout.available import why_no_vllm
 
-SCORED = ("synthetic",)  # benchmarks that have a scorer
+EVALUATED = ("synthetic",)  # benchmarks that an EvalJob can ask the model about
 
 
 def refuse_unsupported(spec: JobSpec, pods: int = 1) -> None:
@@ -42,11 +42,11 @@ def _unsupported(spec: JobSpec) -> Iterator[tuple[str, str]]:
     elif isinstance(spec, EvalSpec):
         yield from _engine("generation.engine", spec.generation.engine)
         for i, benchmark in enumerate(spec.benchmarks):
-            if benchmark.name not in SCORED:
+            if benchmark.name not in EVALUATED:
                 yield (
                     f"benchmarks[{i}].name",
-                    f"{benchmark.name} has no scorer in this version; "
-                    f"only {', '.join(SCORED)} can be evaluated",
+                    f"{benchmark.name} cannot be evaluated in this version, only "
+                    f"{', '.join(EVALUATED)}; m2r score scores answers that you have",
                 )
 
 
