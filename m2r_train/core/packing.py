@@ -1,4 +1,4 @@
-"""Rows that share a prefix: one prompt and its G completions as one sequence.
+"""Rows that share a prefix, packed into one sequence: no token is computed twice, none is padding.
 
 A group's completions differ only after the prompt, so the prompt is computed once and every
 completion attends to it. A row is ``[prefix | branch 0 | branch 1 | ...]``; a branch sees the
@@ -6,16 +6,21 @@ prefix and its own past, never another branch, and its positions go on from the 
 Log-probabilities equal those of G separate sequences; the work is that of P + sum(C) tokens
 instead of G * P + sum(C). SFT uses the same rows to share an image between its questions.
 
-Shapes: R rows, L tokens of the longest row, N tokens that are trained or scored.
+The rows of a micro-batch lie behind each other in one sequence; positions start anew in each, and
+``core.attention`` says who sees whom. Bins are filled by token count, whatever the lengths are.
+
+Shapes: L tokens of the sequence, N tokens that are trained or scored.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
+
+from m2r_train.core.attention import Attention, Shape, attention
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,87 +41,93 @@ class Row:
 
     @property
     def length(self) -> int:
-        """Tokens of the row, padding not counted."""
+        """Tokens of the row."""
         return len(self.prefix) + sum(len(b.tokens) for b in self.branches)
 
 
 @dataclass(frozen=True, slots=True)
 class PackedRows:
-    """Rows as tensors, and where their targets are.
+    """Rows as one sequence, and where their targets are.
 
-    ``source_N`` indexes the flattened (R * L) hidden states: the state that predicts target n.
+    ``source_N`` indexes the sequence's hidden states: the state that predicts target n.
     ``branch_N`` numbers branches over the whole batch in row order; ``offset_N`` is the target's
     index inside its branch.
     """
 
-    tokens_RL: Tensor
-    positions_3RL: Tensor
-    mask_R1LL: Tensor
-    prefix_RL: Tensor  # bool: where placeholders of images may stand
+    tokens_L: Tensor
+    positions_3L: Tensor
+    prefix_L: Tensor  # bool: where placeholders of images may stand
+    attention: Attention
     source_N: Tensor
     targets_N: Tensor
     branch_N: Tensor
     offset_N: Tensor
     branches: int
-    used: int  # cells that hold a token
 
     @property
     def padding_ratio(self) -> float:
-        """Share of the R x L cells that hold no token."""
-        return 1.0 - self.used / self.tokens_RL.numel()
+        """Share of the computed cells that hold no token (``core.attention``)."""
+        return self.attention.padding_ratio
+
+    def to(self, device: torch.device) -> PackedRows:
+        """The same with every tensor on a device."""
+        if self.tokens_L.device == device:
+            return self
+        return replace(
+            self,
+            tokens_L=self.tokens_L.to(device),
+            positions_3L=self.positions_3L.to(device),
+            prefix_L=self.prefix_L.to(device),
+            attention=self.attention.to(device),
+            source_N=self.source_N.to(device),
+            targets_N=self.targets_N.to(device),
+            branch_N=self.branch_N.to(device),
+            offset_N=self.offset_N.to(device),
+        )
 
 
-def pack_rows(rows: Sequence[Row], pad_token: int = 0) -> PackedRows:
-    """Lay rows side by side, padded on the right to the longest.
+def pack_rows(rows: Sequence[Row]) -> PackedRows:
+    """Lay rows behind each other in one sequence.
 
-    Padding cells attend to themselves only, so that no attention row is empty (a softmax over
-    nothing is NaN); nothing real attends to them and no target reads them.
     Raises ValueError for a target with nothing before it: no state predicts it.
     """
     if any(not row.prefix and b.scored_from == 0 for row in rows for b in row.branches):
         raise ValueError("a row without a prefix cannot score a branch's first token")
-    width = max(row.length for row in rows)
-    tokens = torch.full((len(rows), width), pad_token, dtype=torch.long)
-    positions = torch.zeros((3, len(rows), width), dtype=torch.long)
-    segment = torch.full((len(rows), width), -1, dtype=torch.long)  # 0 = prefix, 1.. = branches
+    tokens: list[int] = []
+    positions: list[Tensor] = []
+    in_prefix: list[bool] = []
     source: list[int] = []
     targets: list[int] = []
     branch_of: list[int] = []
     offset_of: list[int] = []
     branch_number = 0
-    for r, row in enumerate(rows):
+    for row in rows:
         p = len(row.prefix)
-        tokens[r, :p] = torch.tensor(row.prefix, dtype=torch.long)
-        positions[:, r, :p] = row.positions
-        segment[r, :p] = 0
+        tokens += row.prefix
+        positions.append(row.positions)
+        end_of_prefix = len(tokens) - 1
         next_position = int(row.positions.max()) + 1 if p else 0
-        start = p
-        for b, branch in enumerate(row.branches, start=1):
-            n = len(branch.tokens)
-            tokens[r, start : start + n] = torch.tensor(branch.tokens, dtype=torch.long)
-            positions[:, r, start : start + n] = torch.arange(next_position, next_position + n)
-            segment[r, start : start + n] = b
-            for i in range(branch.scored_from, n):
-                source.append(r * width + (start + i - 1 if i else p - 1))
-                targets.append(branch.tokens[i])
-                branch_of.append(branch_number)
-                offset_of.append(i)
+        in_prefix += [True] * p + [False] * (row.length - p)
+        for branch in row.branches:
+            start, n = len(tokens), len(branch.tokens)
+            tokens += branch.tokens
+            positions.append(torch.arange(next_position, next_position + n).expand(3, -1))
+            scored = range(branch.scored_from, n)
+            source += [start + i - 1 if i else end_of_prefix for i in scored]
+            targets += branch.tokens[branch.scored_from :]
+            branch_of += [branch_number] * len(scored)
+            offset_of += scored
             branch_number += 1
-            start += n
-    index = torch.arange(width)
-    causal = index[None, :] <= index[:, None]
-    query, key = segment[:, :, None], segment[:, None, :]
-    visible = ((key == 0) | (key == query)) & causal & (key >= 0) & (query >= 0)
-    visible |= torch.eye(width, dtype=torch.bool) & (segment == -1)[:, :, None]
     return PackedRows(
-        tokens_RL=tokens,
-        positions_3RL=positions,
-        mask_R1LL=visible[:, None],
-        prefix_RL=segment == 0,
+        tokens_L=torch.tensor(tokens, dtype=torch.long),
+        positions_3L=torch.cat(positions, dim=1),
+        prefix_L=torch.tensor(in_prefix, dtype=torch.bool),
+        attention=attention(
+            [Shape(len(r.prefix), tuple(len(b.tokens) for b in r.branches)) for r in rows]
+        ),
         source_N=torch.tensor(source, dtype=torch.long),
         targets_N=torch.tensor(targets, dtype=torch.long),
         branch_N=torch.tensor(branch_of, dtype=torch.long),
         offset_N=torch.tensor(offset_of, dtype=torch.long),
         branches=branch_number,
-        used=sum(row.length for row in rows),
     )

@@ -1,6 +1,6 @@
 """A Qwen2.5-VL checkpoint as the stages use it: encode prompts, run packed rows, save a folder.
 
-Shapes: P prompt tokens, R rows, L row length, N scored tokens, D hidden size, V vocabulary.
+Shapes: P prompt tokens, L packed tokens, N scored tokens, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from m2r_train.api.errors import ConfigError
 from m2r_train.core.linear import linear_logprobs
 from m2r_train.core.packing import PackedRows
 from m2r_train.core.records import Sample
+from m2r_train.model.attention import use_rows
 from m2r_train.model.prompts import messages
 from m2r_train.model.vision import Grid, grid_of, patchify, visual_tokens
 
@@ -55,6 +56,7 @@ class Policy:
 
     def __init__(self, module: Qwen2_5_VLForConditionalGeneration, processor: Any) -> None:
         self.module = module
+        use_rows(module)
         self.processor = processor
         self.tokenizer = processor.tokenizer
         config = module.config
@@ -144,6 +146,12 @@ class Policy:
         return visual_tokens(self.module.model.visual, patches, grids)
 
     @property
+    def device(self) -> torch.device:
+        """Where the parameters are."""
+        device: torch.device = self.module.device
+        return device
+
+    @property
     def width(self) -> int:
         """Hidden size D of the language model."""
         return int(self.module.config.text_config.hidden_size)
@@ -180,19 +188,19 @@ class Policy:
         """
         states_ND = self._target_states(packed, seen)
         weight_VD: Tensor = self.module.lm_head.weight
-        return linear_logprobs(
-            states_ND, weight_VD, packed.targets_N, temperature, entropies=entropies
-        )
+        targets_N = packed.targets_N.to(states_ND.device)
+        return linear_logprobs(states_ND, weight_VD, targets_N, temperature, entropies=entropies)
 
     def _target_states(self, packed: PackedRows, seen: Tensor) -> Tensor:
         """Hidden states (N, D) that predict the packed rows' targets."""
+        packed = packed.to(self.device)
         states: Tensor = self.module.model.language_model(
-            inputs_embeds=self.embed(packed.tokens_RL, packed.prefix_RL, seen),
-            position_ids=packed.positions_3RL,
-            attention_mask={"full_attention": packed.mask_R1LL},
+            inputs_embeds=self.embed(packed.tokens_L, packed.prefix_L, seen)[None],
+            position_ids=packed.positions_3L[:, None],
+            attention_mask={"full_attention": packed.attention},
             use_cache=False,
         ).last_hidden_state
-        return states.flatten(0, 1).index_select(0, packed.source_N)
+        return states[0].index_select(0, packed.source_N)
 
 
 def rope_positions(

@@ -6,6 +6,7 @@ Everything here is a pure function of (samples, seed, step), so that a resumed r
 from __future__ import annotations
 
 import hashlib
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -127,15 +128,21 @@ def sft_batches(
 
 
 def micro_batches(lengths: Sequence[int], budget: int) -> list[list[int]]:
-    """Indexes of rows in runs whose padded size (rows x longest) stays within ``budget`` cells.
+    """Indexes of rows in bins of at most ``budget`` tokens: best fit, the longest row first.
 
-    Rows of like length go together (by length, then by index): padding is computed like tokens.
-    A row longer than the budget makes a run of its own.
+    Only lengths are asked for, so no image is decoded. A row longer than the budget makes a bin of
+    its own. Inside a bin the longest go first: neighbours of like length are cheap to attend to
+    (``core.attention``).
     """
-    runs: list[list[int]] = []
-    for index in sorted(range(len(lengths)), key=lambda i: (lengths[i], i)):
-        # in ascending order the newest row is the longest
-        if not runs or (len(runs[-1]) + 1) * lengths[index] > budget:
-            runs.append([])
-        runs[-1].append(index)
-    return runs
+    bins: list[list[int]] = []
+    room: list[tuple[int, int]] = []  # (tokens left, bin), sorted
+    for index in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        at = bisect_left(room, (lengths[index], -1))
+        if at == len(room):
+            bins.append([])
+            left, own = budget, len(bins) - 1
+        else:
+            left, own = room.pop(at)
+        bins[own].append(index)
+        insort(room, (left - lengths[index], own))
+    return bins

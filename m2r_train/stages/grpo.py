@@ -224,7 +224,7 @@ class _Batch:
         part: Sequence[int],
         objective: Objective,
     ) -> _Batch:
-        packed = pack_rows([_row(requests[i], scored.groups[i]) for i in part], policy.pad_token)
+        packed = pack_rows([_row(requests[i], scored.groups[i]) for i in part])
         longest = int(packed.offset_N.max()) + 1
         mask = torch.zeros((packed.branches, longest), dtype=torch.bool)
         mask[packed.branch_N, packed.offset_N] = True

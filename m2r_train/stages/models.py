@@ -26,3 +26,5 @@ def use_threads(count: int) -> None:
     """Compute with ``count`` threads and deterministic kernels: equal runs give equal bits."""
     torch.set_num_threads(count)
     torch.use_deterministic_algorithms(True)
+    # a safeguard that writes every new tensor once more, for kernels which read what none wrote
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

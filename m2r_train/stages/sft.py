@@ -94,7 +94,7 @@ def _accumulate(
     for part in micro_batches([lesson.row.length for lesson in batch], _CELLS):
         look()
         chosen = [batch[i] for i in part]
-        packed = pack_rows([lesson.row for lesson in chosen], policy.pad_token)
+        packed = pack_rows([lesson.row for lesson in chosen])
         seen = policy.see([decode(data) for lesson in chosen for data in lesson.images])
         logp_1N = policy.logprobs(packed, seen)[0][None]
         loss = sft_loss(logp_1N, logp_1N.new_ones(logp_1N.shape), normalizer=float(tokens))

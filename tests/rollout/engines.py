@@ -50,7 +50,7 @@ class Rig:
         """How far the sampler's log-probabilities are from the trainer's, at most, in nats."""
         worst = 0.0
         for asked, own in zip(self.asked, groups, strict=True):
-            packed = pack_rows([row(asked.prompt, *(c.tokens for c in own))], self.policy.pad_token)
+            packed = pack_rows([row(asked.prompt, *(c.tokens for c in own))])
             with torch.no_grad():
                 logits = self.policy.logits(packed, self.policy.see(asked.images))
                 logp = token_logprobs(logits[None], packed.targets_N[None], temperature)[0]

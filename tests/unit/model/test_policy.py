@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
@@ -20,7 +21,8 @@ from unit.model.tinies import (
     small_policy,
 )
 
-from m2r_train.core import linear
+from m2r_train.core import linear, packing
+from m2r_train.core.attention import attention
 from m2r_train.core.packing import Branch, Row, pack_rows
 from m2r_train.model.policy import Policy, Request, rope_positions
 from m2r_train.model.tiny import SPECIAL_TOKENS
@@ -48,10 +50,14 @@ def several(policy: Policy) -> list[tuple[Request, list[tuple[int, ...]]]]:
     return [(a, draw(policy, n, k)) for k, (a, n) in enumerate(zip(asked, lengths, strict=True))]
 
 
-@pytest.mark.parametrize("way", ["whole", "tiled"])
+@pytest.mark.parametrize(
+    ("way", "call_cells"), [("whole", 4096), ("tiled", 4096), ("whole", 0), ("whole", 200)]
+)
 def test_loss_and_gradients_are_those_of_each_branch_alone(
-    policy: Policy, way: str, monkeypatch: pytest.MonkeyPatch
+    policy: Policy, way: str, call_cells: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Whatever calls attention is made of: one with a mask, one a branch, something between."""
+    monkeypatch.setattr(packing, "attention", partial(attention, call_cells=call_cells))
     if way == "tiled":  # the head is tied to the embeddings: both uses add to one gradient
         monkeypatch.setattr(linear, "_WHOLE_ELEMENTS", 0)
         monkeypatch.setattr(linear, "_TILE_ELEMENTS", 1000)
@@ -106,25 +112,22 @@ def test_a_question_after_a_shared_picture_is_as_good_as_a_prompt_of_its_own(
     torch.testing.assert_close(logits, torch.cat(alone), atol=2e-5, rtol=0)
 
 
-def logits_of(policy: Policy, rows: list[Row], asked: list[Request], pad: int = 0) -> Tensor:
+def logits_of(policy: Policy, rows: list[Row], asked: list[Request]) -> Tensor:
     with torch.no_grad():
-        return policy.logits(pack_rows(rows, pad), policy.see([i for a in asked for i in a.images]))
+        return policy.logits(pack_rows(rows), policy.see([i for a in asked for i in a.images]))
 
 
-def test_padding_does_not_matter(policy: Policy) -> None:
+def test_what_lies_beside_a_row_does_not_matter(policy: Policy) -> None:
     (asked, completions), (_, others), _ = several(policy)
     alone = logits_of(policy, [row(asked.prompt, *completions)], [asked])
-    long = row(request(policy, "how many?").prompt, *others, *draw(policy, [40], 8))
+    text = request(policy, "how many?").prompt
+    beside = [row(text, *others, *draw(policy, [40], 8)), row(text, *draw(policy, [15], 9))]
     n = len(alone)
-    beside = logits_of(policy, [row(asked.prompt, *completions), long], [asked])
-    torch.testing.assert_close(beside[:n], alone, atol=2e-5, rtol=0)
-    pads = [
-        logits_of(policy, [row(asked.prompt, *completions), long], [asked], pad)
-        for pad in (0, 7, policy.image_token)
-    ]
-    assert torch.equal(pads[0], pads[1])
-    assert torch.equal(pads[0], pads[2])
-    assert bool(torch.isfinite(beside).all())
+    before = logits_of(policy, [row(asked.prompt, *completions), *beside], [asked])
+    torch.testing.assert_close(before[:n], alone, atol=2e-5, rtol=0)
+    after = logits_of(policy, [*beside, row(asked.prompt, *completions)], [asked])
+    torch.testing.assert_close(after[-n:], alone, atol=2e-5, rtol=0)
+    torch.testing.assert_close(after[:-n], before[n:], atol=2e-5, rtol=0)
 
 
 def test_a_branch_cannot_see_another(policy: Policy) -> None:

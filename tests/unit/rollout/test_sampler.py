@@ -47,7 +47,7 @@ def trained_logprobs(
     policy: Policy, asked: Request, completions: list[Completion], temperature: float
 ) -> list[float]:
     """Log-probabilities as the training forward gives them."""
-    packed = pack_rows([row(asked.prompt, *(c.tokens for c in completions))], policy.pad_token)
+    packed = pack_rows([row(asked.prompt, *(c.tokens for c in completions))])
     with torch.no_grad():
         logits = policy.logits(packed, policy.see(asked.images))
         out: list[float] = token_logprobs(logits[None], packed.targets_N[None], temperature)[

@@ -97,18 +97,24 @@ def test_no_items_are_an_error_and_not_an_endless_loop() -> None:
 
 
 @given(lengths=st.lists(st.integers(1, 50), max_size=40), budget=BUDGETS)
-def test_micro_batches_cover_the_rows_by_length_within_the_budget(
+def test_micro_batches_hold_every_row_within_the_budget_and_waste_no_bin(
     lengths: list[int], budget: int
 ) -> None:
-    runs = micro_batches(lengths, budget)
-    order = [i for run in runs for i in run]
-    assert sorted(order) == list(range(len(lengths)))
-    assert [lengths[i] for i in order] == sorted(lengths)
-    for run in runs:
-        assert len(run) * max(lengths[i] for i in run) <= budget or len(run) == 1
-    for run, following in pairwise(runs):
-        grown = [*run, following[0]]
-        assert len(grown) * max(lengths[i] for i in grown) > budget, "there was room for one more"
+    bins = micro_batches(lengths, budget)
+    assert sorted(i for own in bins for i in own) == list(range(len(lengths)))
+    sums = [sum(lengths[i] for i in own) for own in bins]
+    for own, used in zip(bins, sums, strict=True):
+        assert used <= budget or len(own) == 1
+        assert [lengths[i] for i in own] == sorted((lengths[i] for i in own), reverse=True)
+    fitting = [used for used in sums if used <= budget]
+    for one, other in pairwise(sorted(fitting)):
+        assert one + other > budget, "two bins would go into one"
+
+
+def test_a_row_goes_where_it_fits_best() -> None:
+    assert micro_batches([6, 5, 4, 3, 2], 10) == [[0, 2], [1, 3, 4]]
+    assert micro_batches([3, 12, 3], 10) == [[1], [0, 2]]
+    assert micro_batches([], 10) == []
 
 
 # lessons

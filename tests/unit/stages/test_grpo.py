@@ -240,9 +240,9 @@ def test_groups_without_an_advantage_are_left_out_and_the_gradient_is_the_same(
     """Kept by a KL coefficient that has no reference to act on, they add nothing."""
     passes: list[int] = []
 
-    def count(rows: list[Row], pad: int) -> PackedRows:
+    def count(rows: list[Row]) -> PackedRows:
         passes.append(len(rows))
-        return pack_rows(rows, pad)
+        return pack_rows(rows)
 
     monkeypatch.setattr(grpo, "pack_rows", count)
     objective = replace(OBJECTIVE, normalization=normalization)
