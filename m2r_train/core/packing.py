@@ -14,7 +14,7 @@ Shapes: L tokens of the sequence, N tokens that are trained or scored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -64,11 +64,6 @@ class PackedRows:
     offset_N: Tensor
     branches: int
 
-    @property
-    def padding_ratio(self) -> float:
-        """Share of the computed cells that hold no token (``core.attention``)."""
-        return self.attention.padding_ratio
-
     def to(self, device: torch.device) -> PackedRows:
         """The same with every tensor on a device."""
         if self.tokens_L.device == device:
@@ -84,6 +79,11 @@ class PackedRows:
             branch_N=self.branch_N.to(device),
             offset_N=self.offset_N.to(device),
         )
+
+
+def padding_ratio(packs: Iterable[PackedRows]) -> float:
+    """Share of the cells that attention computes which hold no token; elsewhere there are none."""
+    return Attention(tuple(part for p in packs for part in p.attention.parts)).padding_ratio
 
 
 def pack_rows(rows: Sequence[Row]) -> PackedRows:

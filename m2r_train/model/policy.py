@@ -28,6 +28,7 @@ from m2r_train.core.packing import PackedRows
 from m2r_train.core.records import Sample
 from m2r_train.model.attention import use_rows
 from m2r_train.model.prompts import messages
+from m2r_train.model.sight import Sight, tokens_of
 from m2r_train.model.vision import Grid, grid_of, patchify, visual_tokens
 
 _REFUSED_SUFFIXES = {".py", ".pkl", ".pickle", ".pt", ".pth", ".bin"}
@@ -54,8 +55,14 @@ class Request:
 class Policy:
     """A model with its processor; ``module`` holds the parameters that stages train."""
 
-    def __init__(self, module: Qwen2_5_VLForConditionalGeneration, processor: Any) -> None:
+    def __init__(
+        self,
+        module: Qwen2_5_VLForConditionalGeneration,
+        processor: Any,
+        sight: Sight | None = None,
+    ) -> None:
         self.module = module
+        self._sight = sight
         use_rows(module)
         self.processor = processor
         self.tokenizer = processor.tokenizer
@@ -87,7 +94,13 @@ class Policy:
 
     def copy(self) -> Policy:
         """The policy as it is now, frozen; later changes of this one do not reach it."""
-        return Policy(copy.deepcopy(self.module).requires_grad_(False), self.processor)
+        module = copy.deepcopy(self.module).requires_grad_(False)
+        return Policy(module, self.processor, self._sight)
+
+    def freeze_vision(self) -> None:
+        """The vision tower stays as it is: copies made from now on share what it is shown."""
+        self.module.model.visual.requires_grad_(False)
+        self._sight = Sight()
 
     def save(self, folder: Path) -> None:
         """Write the folder that ``from_pretrained`` and ``vllm serve`` load as it is."""
@@ -138,12 +151,25 @@ class Policy:
         text: str = self.tokenizer.decode(kept, skip_special_tokens=False)
         return text
 
+    def show(self, images: Sequence[Image.Image], *, more: bool = False) -> None:
+        """A step's pictures, before anything is computed from them; nothing is kept of others.
+
+        ``more``: these come to those that were shown. Does nothing while the tower may learn.
+        """
+        if self._sight is not None:
+            self._sight.show(images, self._tower, more=more)
+
     def see(self, images: Sequence[Image.Image]) -> Tensor:
-        """Visual tokens of pictures in order, (sum M, D)."""
+        """Visual tokens of pictures in order, (sum M, D); see ``model.sight``."""
         if not images:
-            return torch.zeros(0, self.width)
+            return torch.zeros(0, self.width, device=self.device)
+        return tokens_of(images, self._tower, self._sight, self.device)
+
+    def _tower(self, images: Sequence[Image.Image]) -> Sequence[Tensor]:
+        """Visual tokens (M, D) of each picture."""
         patches, grids = zip(*patchify(images, self.processor.image_processor), strict=True)
-        return visual_tokens(self.module.model.visual, patches, grids)
+        tokens = visual_tokens(self.module.model.visual, patches, grids)
+        return tokens.split_with_sizes([t * h * w // self.merge**2 for t, h, w in grids])
 
     @property
     def device(self) -> torch.device:

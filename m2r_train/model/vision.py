@@ -83,7 +83,7 @@ def visual_tokens(visual: Any, patches: Sequence[Tensor], grids: Sequence[Grid])
     """
     equal = all(g == grids[0] for g in grids)
     full = len(visual.fullatt_block_indexes) == len(visual.blocks)
-    stacked = torch.cat(list(patches))
+    stacked = torch.cat(list(patches)).to(visual.device)
     if equal and full and grids[0][0] == 1:
         return _visual_tokens_equal(visual, stacked, grids[0], len(grids))
     grid = torch.tensor(grids, dtype=torch.long, device=stacked.device)

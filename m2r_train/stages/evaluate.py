@@ -34,6 +34,7 @@ def run(ctx: Context) -> dict[str, Any]:
     """Evaluate ``spec.model``; publishes ``eval/results.json`` and ``eval/samples/``."""
     spec = cast("EvalSpec", ctx.run_spec.parsed_spec)
     policy = ctx.policy("model", spec.model)
+    policy.freeze_vision()
     engine = rollout_engine(spec.generation.engine, policy)
     work = [
         (number, benchmark.name, samples[i : i + spec.generation.batch_size])
@@ -149,6 +150,7 @@ def _answer(
     generation = spec.generation
     prompts = lay_out(policy, samples)
     requests = [request(p, s) for p, s in zip(prompts, samples, strict=True)]
+    policy.show([image for r in requests for image in r.images])
     seeds = [derive_seed(ctx.seed, "eval", s.id) for s in samples]
     limit = generation.max_completion_tokens
     sampled = engine.generate(

@@ -16,7 +16,7 @@ from torch import Tensor
 from m2r_train.core.advantages import GroupAdvantages, weighted_advantages
 from m2r_train.core.losses import grpo_loss
 from m2r_train.core.offpolicy import sampler_correction
-from m2r_train.core.packing import Branch, PackedRows, Row, pack_rows
+from m2r_train.core.packing import Branch, PackedRows, Row, pack_rows, padding_ratio
 from m2r_train.core.records import Sample
 from m2r_train.core.repetition import has_repetition
 from m2r_train.core.rewards import Reward, score
@@ -27,7 +27,7 @@ from m2r_train.rollout.base import Completion
 from m2r_train.stages.feeding import micro_batches
 from m2r_train.stages.objective import Objective
 
-_CELLS = 4096  # padded cells of a micro-batch: about a core's cache; no gradient changes
+_CELLS = 4096  # tokens of a micro-batch: about a core's cache; no gradient changes
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,8 @@ class Scored:
 class UpdateStats:
     """The last pass's loss and gradient norm, and means over the tokens that it went over.
 
-    ``gap`` are the figures of ``core.offpolicy``, where the sampler's gap is corrected.
+    ``gap`` are the figures of ``core.offpolicy``, where the sampler's gap is corrected; ``padding``
+    is the share of the computed cells that hold no token.
     """
 
     loss: float
@@ -55,6 +56,7 @@ class UpdateStats:
     clip_ratio: float
     logp_diff: float
     gap: dict[str, float] = field(default_factory=dict)
+    padding: float = 0.0
 
 
 def score_groups(
@@ -125,6 +127,7 @@ def update(
     normalizer = _normalizer(scored, objective)
     means: list[tuple[float, dict[str, float]]] = []
     old: list[Tensor | None] = [None] * len(parts)
+    packs: list[PackedRows] = []
     loss, norm = 0.0, 0.0
     for number in range(objective.updates):
         loss, means = 0.0, []
@@ -137,6 +140,7 @@ def update(
             )
             if old[p] is None:
                 old[p] = logp_N.detach()
+                packs.append(batch.packed)
             old_BT = batch.padded(_present(old[p]))
             correction_BT, gap = _correction(old_BT, batch, objective)
             part_loss, stats = grpo_loss(
@@ -167,6 +171,7 @@ def update(
         clip_ratio=_mean(means, "clip_ratio"),
         logp_diff=_mean(means, "logp_diff"),
         gap=_gap(means) if objective.correction is not None else {},
+        padding=padding_ratio(packs),
     )
 
 
@@ -193,6 +198,7 @@ def step_record(scored: Scored, stats: UpdateStats, task: str) -> dict[str, floa
         "entropy": stats.entropy,
         "clip_ratio": stats.clip_ratio,
         "sampler_logp_diff": stats.logp_diff,
+        "padding": stats.padding,
         **stats.gap,
     }
     for kind in ("exact", "ednm"):

@@ -31,6 +31,8 @@ def run(ctx: Context) -> dict[str, Any]:
     spec = cast("RLVRSpec", ctx.run_spec.parsed_spec)
     opt, sampling = spec.optimization, spec.rollout
     policy = ctx.policy("model", spec.model)
+    if opt.freeze_vision:
+        policy.freeze_vision()
     samples = {s.id: s for s in ctx.samples("dataset", spec.dataset, "rlvr")}
     curriculum = _curriculum(spec, samples.values(), ctx.seed)
     ctx.close_labels(task=curriculum.tasks)
@@ -52,6 +54,7 @@ def run(ctx: Context) -> dict[str, Any]:
         rollout_engine(sampling.engine, policy, ctx.look),
         SamplingParams(sampling.group_size, sampling.temperature, sampling.max_completion_tokens),
         prompts=dict(zip(samples, lay_out(policy, list(samples.values())), strict=True)),
+        show=policy.show,
     )
 
     def draw(step: int, number: int, chosen: Sequence[Sample]) -> Draw:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+from PIL import Image
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
@@ -30,6 +31,13 @@ _TRACED_GROUPS = 2  # prompts of such a step
 _THUMBNAIL = 256  # pixels, the longer side of a picture in a trace
 
 Groups = list[list[Completion]]
+
+
+class Show(Protocol):
+    """Told a step's pictures before anything is computed from them (``Policy.show``)."""
+
+    def __call__(self, images: Sequence[Image.Image], *, more: bool) -> None:
+        """``more``: these come to those that the step has shown already."""
 
 
 def rollout_engine(
@@ -55,12 +63,14 @@ class Desk:
         engine: RolloutEngine[Request],
         params: SamplingParams,
         prompts: Mapping[str, Prompt],
+        show: Show | None = None,
     ) -> None:
         self.engine = engine
         self._behind = False  # whether the engine has weights of before the last update
         self._ctx = ctx
         self._params = params
         self._prompts = prompts
+        self._show = show
 
     def policy_changed(self) -> None:
         """The policy was trained. Its engine is told when something has to be drawn: a step whose
@@ -79,6 +89,8 @@ class Desk:
         stream = ("rollout", step, "redraw", redraw) if redraw else ("rollout", step)
         with ctx.phase("data"):
             requests = [request(self._prompts[s.id], s) for s in samples]
+            if self._show is not None:
+                self._show([image for r in requests for image in r.images], more=redraw > 0)
             kept = ctx.run.journal_get(key)
         if kept is not None:
             return requests, from_bytes(kept, self._params.samples)

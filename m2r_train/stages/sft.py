@@ -12,7 +12,7 @@ from typing import Any, cast
 from m2r_train.api.errors import DataError
 from m2r_train.api.sft import SFTSpec
 from m2r_train.core.losses import sft_loss
-from m2r_train.core.packing import pack_rows
+from m2r_train.core.packing import PackedRows, pack_rows, padding_ratio
 from m2r_train.core.records import Sample
 from m2r_train.core.schedules import learning_rate
 from m2r_train.data.images import decode
@@ -21,7 +21,7 @@ from m2r_train.model.policy import Policy
 from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import Lesson, lessons, micro_batches, sft_batches
 
-_CELLS = 4096  # padded cells of a micro-batch: bounds memory, changes no gradient
+_CELLS = 4096  # tokens of a micro-batch: bounds memory, changes no gradient
 
 
 def run(ctx: Context) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def run(ctx: Context) -> dict[str, Any]:
                 batch = [course[i] for i in batches[step]]
                 with ctx.phase("train"):
                     with ctx.step(step, engine.state_dict, keep=keep):
-                        loss, tokens = _accumulate(policy, batch, ctx.look)
+                        loss, tokens, padding = _accumulate(policy, batch, ctx.look)
                     lr = learning_rate(
                         step,
                         total,
@@ -72,7 +72,13 @@ def run(ctx: Context) -> dict[str, Any]:
                 ctx.finish_step(
                     step,
                     total,
-                    {"loss": loss, "lr": lr, "grad_norm": norm, "tokens": tokens},
+                    {
+                        "loss": loss,
+                        "lr": lr,
+                        "grad_norm": norm,
+                        "tokens": tokens,
+                        "padding": padding,
+                    },
                     engine.state_dict,
                     every=spec.checkpoint.every_steps,
                     keep=keep,
@@ -84,23 +90,26 @@ def run(ctx: Context) -> dict[str, Any]:
 
 def _accumulate(
     policy: Policy, batch: Sequence[Lesson], look: Callable[[], None]
-) -> tuple[float, int]:
-    """Gradient of the batch's mean loss per scored token, in micro-batches; (loss, tokens).
+) -> tuple[float, int, float]:
+    """Gradient of the batch's mean loss per scored token, in micro-batches.
 
-    ``look`` is called before each micro-batch; what it raises ends the step.
+    Returns loss, scored tokens and ``core.packing.padding_ratio``. ``look`` is called before each
+    micro-batch; what it raises ends the step.
     """
     tokens = sum(len(b.tokens) - b.scored_from for lesson in batch for b in lesson.row.branches)
     total = 0.0
+    packs: list[PackedRows] = []
     for part in micro_batches([lesson.row.length for lesson in batch], _CELLS):
         look()
         chosen = [batch[i] for i in part]
         packed = pack_rows([lesson.row for lesson in chosen])
+        packs.append(packed)
         seen = policy.see([decode(data) for lesson in chosen for data in lesson.images])
         logp_1N = policy.logprobs(packed, seen)[0][None]
         loss = sft_loss(logp_1N, logp_1N.new_ones(logp_1N.shape), normalizer=float(tokens))
         loss.backward()  # type: ignore[no-untyped-call]
         total += loss.item()
-    return total, tokens
+    return total, tokens, padding_ratio(packs)
 
 
 def _with_chains(samples: Sequence[Sample]) -> list[Sample]:

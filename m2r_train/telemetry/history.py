@@ -6,11 +6,12 @@ bytes as one that was never stopped. So it holds no wall-clock figure: those go 
 
 Keys that the stages write (the report draws any of them that it finds):
 
-* sft: ``step loss lr grad_norm tokens``
+* sft: ``step loss lr grad_norm tokens padding``
 * rlvr: ``step task reward reward_std accuracy format_valid ednm exact kl kl_coefficient entropy
   clip_ratio loss grad_norm lr completion_tokens truncated repetition zero_signal advantage_weight
-  difficulty prompts sampler_logp_diff``; where asked for ``sampler_ratio sampler_ratio_max
+  difficulty prompts sampler_logp_diff padding``; where asked for ``sampler_ratio sampler_ratio_max
   sampler_ratio_cut redrawn redrawn/TASK zero_signal_left``; ``alarms`` where there are any
+* ``padding`` is the share of the cells that training computes which hold no token
 * timings: ``step`` and seconds per phase (``generate reward train sync checkpoint data``)
 """
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from m2r_train.core.attention import Whole
-from m2r_train.core.packing import Branch, PackedRows, Row, pack_rows
+from m2r_train.core.packing import Branch, PackedRows, Row, pack_rows, padding_ratio
 
 
 def text_row(prefix: tuple[int, ...], *branches: Branch, first: int = 0) -> Row:
@@ -42,7 +42,7 @@ def test_two_branches_drawn_by_hand() -> None:
     assert packed.branch_N.tolist() == [0, 0, 1]
     assert packed.offset_N.tolist() == [0, 1, 0]
     assert packed.branches == 2
-    assert packed.padding_ratio == 0.0
+    assert padding_ratio([packed]) == 0.0
 
 
 def test_rows_lie_behind_each_other_and_positions_start_anew() -> None:
@@ -56,7 +56,9 @@ def test_rows_lie_behind_each_other_and_positions_start_anew() -> None:
 def test_what_attention_pads_is_told() -> None:
     packed = pack_rows([text_row((1, 2, 3, 4)), text_row((5,))])
     assert packed.tokens_L.tolist() == [1, 2, 3, 4, 5]
-    assert packed.padding_ratio == pytest.approx(3 / 8)
+    assert padding_ratio([packed]) == pytest.approx(3 / 8)
+    assert padding_ratio([packed, pack_rows([text_row((6, 7))])]) == pytest.approx(3 / 10)
+    assert padding_ratio([]) == 0.0
 
 
 def test_a_branchs_context_is_not_a_target() -> None:

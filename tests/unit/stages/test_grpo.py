@@ -59,8 +59,10 @@ NEAR = "<think>so</think><answer>\\boxed{2}</answer>"
 class Recorder(LocalEngine):
     """The engine itself, keeping the gradients that each step was given."""
 
-    def __init__(self, policy: Policy, config: AdamWConfig = ADAMW) -> None:
-        super().__init__(policy.module, config)
+    def __init__(
+        self, policy: Policy, config: AdamWConfig = ADAMW, frozen: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(policy.module, config, frozen)
         self._policy = policy
         self.grads: list[dict[str, Tensor]] = []
 
@@ -223,7 +225,7 @@ def test_the_size_of_micro_batches_changes_nothing(
     parts = run(small_policy(), MANY, objective, 0.1, reference)
     for one, other in zip(whole[1].grads, parts[1].grads, strict=True):
         assert_close(other, one, 1e-4)
-    for name in UpdateStats.__dataclass_fields__:
+    for name in UpdateStats.__dataclass_fields__.keys() - {"padding"}:
         expected = getattr(whole[0], name)
         assert getattr(parts[0], name) == pytest.approx(expected, rel=1e-4, abs=1e-5), name
 
@@ -253,6 +255,31 @@ def test_groups_without_an_advantage_are_left_out_and_the_gradient_is_the_same(
     assert_close(out.grads[0], all_in.grads[0], 1e-4)
     assert left_out.loss == pytest.approx(kept.loss, abs=1e-6)
     assert left_out.grad_norm == pytest.approx(kept.grad_norm, rel=1e-4)
+
+
+def test_a_frozen_tower_is_asked_once_a_step() -> None:
+    """By rollout, policy and reference together; gradients and loss stay what they are."""
+    policy, plain = small_policy(), small_policy()
+    policy.freeze_vision()
+    towers = {"shared": policy, "plain": plain}
+    stats, asked = {}, {}
+    for name, own in towers.items():
+        calls: list[int] = []
+        engine = Recorder(own, frozen=("model.visual.",))
+        reference, sampler = reference_of(own), InProcessSampler(own)
+        for one in (own, reference, sampler._policy):
+            one.module.model.visual.patch_embed.register_forward_hook(
+                lambda *_, c=calls: c.append(1)
+            )
+        requests, samples, _ = batch(own, *MANY)
+        own.show([image for r in requests for image in r.images])
+        groups = sampler.generate(requests, [1, 2, 3, 4], SamplingParams(3, 1.0, 8))
+        scored = score_groups(own, samples, groups, OBJECTIVE)
+        stats[name] = update(own, reference, engine, requests, scored, OBJECTIVE, 0.1, 1e-3)
+        asked[name] = len(calls)
+    assert asked == {"shared": 1, "plain": 3}
+    assert stats["shared"].loss == pytest.approx(stats["plain"].loss, abs=1e-5)
+    assert stats["shared"].grad_norm == pytest.approx(stats["plain"].grad_norm, rel=1e-3)
 
 
 def test_a_batch_without_any_advantage_moves_nothing() -> None:
@@ -374,6 +401,7 @@ def test_a_steps_record_is_made_of_plain_means() -> None:
         "entropy": 4.0,
         "clip_ratio": 5.0,
         "sampler_logp_diff": 6.0,
+        "padding": 0.0,
         "exact": 0.25,
         "ednm": near / 2,
     }
