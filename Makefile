@@ -96,7 +96,7 @@ clean:  ## remove .venv and caches in the tree; stores, reports and the user's c
 	@rm -rf .venv .venv-rollout .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 
 ##@ Measure
-.PHONY: bench-sim bench-rewards bench-rlvr bench-logprobs bench-losses bench-resume
+.PHONY: bench-sim bench-rewards bench-rlvr bench-sft bench-logprobs bench-losses bench-resume
 .PHONY: bench-recovery bench-operator bench-checkpoint bench-scorers
 bench-sim: setup-bench  ## scenes and pictures a second
 	@$(VENV)/python bench/bench_sim.py
@@ -109,6 +109,9 @@ bench-scorers: setup-dev  ## time of every benchmark's rules on texts written to
 
 bench-rlvr: setup-bench  ## completions a second of a GRPO step, against TRL
 	@$(VENV)/python bench/bench_rlvr.py
+
+bench-sft: setup-bench  ## trained tokens a second of multimodal SFT, against TRL
+	@$(VENV)/python bench/bench_sft.py
 
 bench-logprobs: setup-dev  ## peak memory and time of log-probabilities, against the plain way
 	@$(VENV)/python bench/bench_logprobs.py
