@@ -33,7 +33,10 @@ class Branch:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A prefix with its 3-D rope positions (3 x P, time/height/width) and its branches."""
+    """A prefix with its 3-D rope positions (3 x P, time/height/width) and its branches.
+
+    A branch goes on from the prefix's last position: times inside a clip may be later.
+    """
 
     prefix: tuple[int, ...]
     positions: Tensor  # (3, P) int64
@@ -106,7 +109,7 @@ def pack_rows(rows: Sequence[Row]) -> PackedRows:
         tokens += row.prefix
         positions.append(row.positions)
         end_of_prefix = len(tokens) - 1
-        next_position = int(row.positions.max()) + 1 if p else 0
+        next_position = int(row.positions[:, -1].max()) + 1 if p else 0
         in_prefix += [True] * p + [False] * (row.length - p)
         for branch in row.branches:
             start, n = len(tokens), len(branch.tokens)

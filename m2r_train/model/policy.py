@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import (
     AutoProcessor,
@@ -29,7 +29,17 @@ from m2r_train.core.records import Sample
 from m2r_train.model.attention import use_rows
 from m2r_train.model.prompts import messages
 from m2r_train.model.sight import Sight, tokens_of
-from m2r_train.model.vision import Grid, grid_of, patchify, visual_tokens
+from m2r_train.model.vision import (
+    Clip,
+    Grid,
+    Picture,
+    clip_grid,
+    grid_of,
+    patchify,
+    patchify_clip,
+    seconds_per_grid,
+    visual_tokens,
+)
 
 _REFUSED_SUFFIXES = {".py", ".pkl", ".pickle", ".pt", ".pth", ".bin"}
 
@@ -40,16 +50,24 @@ class Prompt:
 
     tokens: tuple[int, ...]
     positions: Tensor  # (3, P) rope positions: time, height, width
-    grids: tuple[Grid, ...]
+    grids: tuple[Grid, ...]  # of its pictures and clips, in the order of their placeholders
     prefix_length: int  # tokens up to the end of the last image: what questions can share
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A prompt and its decoded pictures: what a rollout engine needs."""
+    """A prompt and its decoded pictures and clips, in order: what a rollout engine needs."""
 
     prompt: Prompt
-    images: tuple[Image.Image, ...]
+    images: tuple[Picture, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """What is laid out of a picture, or of a clip, without its pixels."""
+
+    size: tuple[int, int]  # width and height in pixels
+    frames: int | None = None  # None: a picture
 
 
 class Policy:
@@ -108,20 +126,20 @@ class Policy:
         self.processor.save_pretrained(folder)
 
     def lay_out(
-        self, samples: Sequence[Sample], sizes: Sequence[Sequence[tuple[int, int]]]
+        self, samples: Sequence[Sample], extents: Sequence[Sequence[Extent]]
     ) -> list[Prompt]:
-        """Lay out each sample's prompt; ``sizes[i]`` are its pictures' (width, height) in pixels.
+        """Lay out each sample's prompt; ``extents[i]`` are those of its pictures, then its clip.
 
         Pixels are not needed: bins by token count can be made without decoding an image.
         """
-        grids = [tuple(grid_of(size, self.processor.image_processor) for size in g) for g in sizes]
+        grids = [tuple(self._grid(extent) for extent in own) for own in extents]
         texts = [
             _expand(
                 self.tokenizer.apply_chat_template(
                     messages(sample, self._control), tokenize=False, add_generation_prompt=True
                 ),
                 own,
-                self.processor.image_token,
+                (self.processor.image_token, self.processor.video_token),
                 self.merge,
             )
             for sample, own in zip(samples, grids, strict=True)
@@ -131,11 +149,24 @@ class Policy:
         ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
         return [self._prompt(tuple(i), own) for i, own in zip(ids, grids, strict=True)]
 
+    def _grid(self, extent: Extent) -> Grid:
+        if extent.frames is None:
+            return grid_of(extent.size, self.processor.image_processor)
+        return clip_grid(extent.frames, extent.size, self.processor.video_processor)
+
     def _prompt(self, tokens: tuple[int, ...], grids: tuple[Grid, ...]) -> Prompt:
         ends = [i for i, t in enumerate(tokens) if t == self.vision_end]
         return Prompt(
             tokens=tokens,
-            positions=rope_positions(tokens, grids, self.image_token, self.merge),
+            positions=rope_positions(
+                tokens,
+                grids,
+                self.merge,
+                image_token=self.image_token,
+                video_token=self.video_token,
+                video_step=self.tokens_per_second
+                * seconds_per_grid(self.processor.video_processor),
+            ),
             grids=grids,
             prefix_length=ends[-1] + 1 if ends else 0,
         )
@@ -151,7 +182,7 @@ class Policy:
         text: str = self.tokenizer.decode(kept, skip_special_tokens=False)
         return text
 
-    def show(self, images: Sequence[Image.Image], *, more: bool = False) -> None:
+    def show(self, images: Sequence[Picture], *, more: bool = False) -> None:
         """A step's pictures, before anything is computed from them; nothing is kept of others.
 
         ``more``: these come to those that were shown. Does nothing while the tower may learn.
@@ -159,15 +190,25 @@ class Policy:
         if self._sight is not None:
             self._sight.show(images, self._tower, more=more)
 
-    def see(self, images: Sequence[Image.Image]) -> Tensor:
-        """Visual tokens of pictures in order, (sum M, D); see ``model.sight``."""
+    def see(self, images: Sequence[Picture]) -> Tensor:
+        """Visual tokens of pictures and clips in order, (sum M, D); see ``model.sight``."""
         if not images:
             return torch.zeros(0, self.width, device=self.device)
         return tokens_of(images, self._tower, self._sight, self.device)
 
-    def _tower(self, images: Sequence[Image.Image]) -> Sequence[Tensor]:
-        """Visual tokens (M, D) of each picture."""
-        patches, grids = zip(*patchify(images, self.processor.image_processor), strict=True)
+    def _tower(self, images: Sequence[Picture]) -> Sequence[Tensor]:
+        """Visual tokens (M, D) of each picture and clip."""
+        stills = [image for image in images if not isinstance(image, Clip)]
+        made = iter(patchify(stills, self.processor.image_processor))
+        patches, grids = zip(
+            *(
+                patchify_clip(image, self.processor.video_processor)
+                if isinstance(image, Clip)
+                else next(made)
+                for image in images
+            ),
+            strict=True,
+        )
         tokens = visual_tokens(self.module.model.visual, patches, grids)
         return tokens.split_with_sizes([t * h * w // self.merge**2 for t, h, w in grids])
 
@@ -185,12 +226,14 @@ class Policy:
     def embed(self, tokens: Tensor, prefix: Tensor, seen: Tensor) -> Tensor:
         """Token embeddings (..., D) with visual tokens in place.
 
-        Only the prefix holds images: a placeholder that a policy samples is a token like any other.
+        Only the prefix holds images and clips: a placeholder that a policy samples is a token like
+        any other.
         """
         embedded: Tensor = self.module.model.language_model.embed_tokens(tokens)
         if seen.shape[0] == 0:
             return embedded
-        place = (prefix & (tokens == self.image_token)).unsqueeze(-1)
+        visual = (tokens == self.image_token) | (tokens == self.video_token)
+        place = (prefix & visual).unsqueeze(-1)
         if int(place.sum()) != seen.shape[0]:
             raise AssertionError("visual tokens and placeholders differ in number")
         return embedded.masked_scatter(place, seen.to(embedded.dtype))
@@ -230,21 +273,34 @@ class Policy:
 
 
 def rope_positions(
-    tokens: Sequence[int], grids: Sequence[Grid], image_token: int, merge: int
+    tokens: Sequence[int],
+    grids: Sequence[Grid],
+    merge: int,
+    *,
+    image_token: int,
+    video_token: int,
+    video_step: float,
 ) -> Tensor:
-    """Three-dimensional rope positions (3, P) of a prompt with still images.
+    """Three-dimensional rope positions (3, P) of a prompt with still images and clips.
 
     Text advances all three axes together; an image's tokens share their start, move along
     height and width, and the text after it goes on from the larger side (Qwen2-VL, section 2.1).
+    A clip's tokens also move along time, ``video_step`` positions from one temporal patch to the
+    next, cut to whole numbers (Qwen2.5-VL, section 2.1.2); the text after it goes on from the
+    larger side, too, as transformers 5 has it (and not from the clip's last time: ADR 9).
     """
     parts: list[Tensor] = []
     left = iter(grids)
     position, i = 0, 0
     while i < len(tokens):
-        if tokens[i] == image_token:
+        if tokens[i] in {image_token, video_token}:
             t, h, w = next(left)
+            step = video_step if tokens[i] == video_token else 1.0
             axes = torch.meshgrid(
-                torch.arange(t), torch.arange(h // merge), torch.arange(w // merge), indexing="ij"
+                (torch.arange(t) * step).long(),
+                torch.arange(h // merge),
+                torch.arange(w // merge),
+                indexing="ij",
             )
             block = torch.stack(axes).reshape(3, -1)
             parts.append(block + position)
@@ -252,7 +308,7 @@ def rope_positions(
             i += block.shape[1]
         else:
             n = i
-            while n < len(tokens) and tokens[n] != image_token:
+            while n < len(tokens) and tokens[n] not in {image_token, video_token}:
                 n += 1
             parts.append(torch.arange(position, position + n - i).expand(3, -1))
             position += n - i
@@ -293,12 +349,12 @@ def _visual(processor: Any) -> tuple[str, str]:
     return processor.image_token, processor.video_token
 
 
-def _expand(text: str, grids: Sequence[Grid], placeholder: str, merge: int) -> str:
-    pieces = text.split(placeholder)
-    if len(pieces) - 1 != len(grids):
+def _expand(text: str, grids: Sequence[Grid], placeholders: Sequence[str], merge: int) -> str:
+    pieces = re.split(f"({'|'.join(map(re.escape, placeholders))})", text)
+    if len(pieces) // 2 != len(grids):
         raise AssertionError("chat template and images disagree in number")
     out = [pieces[0]]
-    for (t, h, w), piece in zip(grids, pieces[1:], strict=True):
+    for (t, h, w), placeholder, piece in zip(grids, pieces[1::2], pieces[2::2], strict=True):
         out += [placeholder * (t * h * w // merge**2), piece]
     return "".join(out)
 

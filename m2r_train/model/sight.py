@@ -14,19 +14,23 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-Tower = Callable[[Sequence[Image.Image]], Sequence[Tensor]]
+from m2r_train.model.vision import Clip, Picture
+
+Tower = Callable[[Sequence[Picture]], Sequence[Tensor]]
 """Visual tokens (M, D) of each picture."""
 
 _SHOWN_PIXELS = 1 << 22  # pictures that go through the tower together, which bounds memory
 
 
-def key_of(picture: Image.Image) -> bytes:
-    """What tells pictures apart: their size and pixels."""
-    digest = hashlib.blake2b(repr((picture.size, picture.mode)).encode(), digest_size=16)
-    digest.update(picture.tobytes())
+def key_of(picture: Picture) -> bytes:
+    """What tells pictures and clips apart: their size and pixels."""
+    frames = picture.frames if isinstance(picture, Clip) else (picture,)
+    what = (isinstance(picture, Clip), [(frame.size, frame.mode) for frame in frames])
+    digest = hashlib.blake2b(repr(what).encode(), digest_size=16)
+    for frame in frames:
+        digest.update(frame.tobytes())
     return digest.digest()
 
 
@@ -36,7 +40,7 @@ class Sight:
     def __init__(self) -> None:
         self._kept: dict[bytes, Tensor] = {}
 
-    def show(self, pictures: Sequence[Image.Image], tower: Tower, *, more: bool) -> None:
+    def show(self, pictures: Sequence[Picture], tower: Tower, *, more: bool) -> None:
         """Keep what the tower makes of these pictures; forget all others, unless these are more."""
         if not more:
             self._kept.clear()
@@ -54,7 +58,7 @@ class Sight:
 
 
 def tokens_of(
-    pictures: Sequence[Image.Image], tower: Tower, sight: Sight | None, device: torch.device
+    pictures: Sequence[Picture], tower: Tower, sight: Sight | None, device: torch.device
 ) -> Tensor:
     """Visual tokens (sum M, D) of pictures in order; the tower sees each distinct one once.
 
@@ -62,7 +66,7 @@ def tokens_of(
     """
     keys = [key_of(picture) for picture in pictures]
     found: dict[bytes, Tensor] = {}
-    new: dict[bytes, Image.Image] = {}
+    new: dict[bytes, Picture] = {}
     for key, picture in zip(keys, pictures, strict=True):
         kept = sight.find(key) if sight is not None else None
         if kept is not None:
@@ -74,11 +78,11 @@ def tokens_of(
     return torch.cat([found[key] for key in keys])
 
 
-def _parts(items: Sequence[tuple[bytes, Image.Image]]) -> Iterator[list[tuple[bytes, Image.Image]]]:
-    part: list[tuple[bytes, Image.Image]] = []
+def _parts(items: Sequence[tuple[bytes, Picture]]) -> Iterator[list[tuple[bytes, Picture]]]:
+    part: list[tuple[bytes, Picture]] = []
     pixels = 0
     for item in items:
-        size = item[1].width * item[1].height
+        size = _pixels(item[1])
         if part and pixels + size > _SHOWN_PIXELS:
             yield part
             part, pixels = [], 0
@@ -86,3 +90,8 @@ def _parts(items: Sequence[tuple[bytes, Image.Image]]) -> Iterator[list[tuple[by
         pixels += size
     if part:
         yield part
+
+
+def _pixels(picture: Picture) -> int:
+    frames = picture.frames if isinstance(picture, Clip) else (picture,)
+    return sum(frame.width * frame.height for frame in frames)

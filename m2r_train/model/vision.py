@@ -1,13 +1,17 @@
-"""Images to patches, and patches to visual tokens, several images at a time.
+"""Pictures and clips to patches, and patches to visual tokens, several at a time.
 
-Shapes: I images, S patches of one image (t * h * w), K values of a patch, M visual tokens of an
-image (S / merge^2), D hidden size of the language model.
+A clip is a video's frames in order. Two frames make a temporal patch (an odd last one is shown
+twice), and patches see those of their own temporal patch alone, as Qwen2.5-VL has it.
+
+Shapes: I images, S patches of one image or clip (t * h * w), K values of a patch, M visual tokens
+of it (S / merge^2), D hidden size of the language model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
 import torch
@@ -17,6 +21,19 @@ from torch.nn import functional as F  # noqa: N812 - PyTorch's own convention
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
 Grid = tuple[int, int, int]  # patches: (time, height, width)
+
+FRAMES_PER_SECOND: Final = 2.0
+"""Of a video whose frames come without times: what Qwen2.5-VL samples videos at."""
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """A video's frames in order, all of one size."""
+
+    frames: tuple[Image.Image, ...]
+
+
+Picture = Image.Image | Clip
 
 
 def grid_of(size: tuple[int, int], image_processor: Any) -> Grid:
@@ -32,6 +49,41 @@ def grid_of(size: tuple[int, int], image_processor: Any) -> Grid:
         max_pixels=bounds["longest_edge"],
     )
     return 1, h // image_processor.patch_size, w // image_processor.patch_size
+
+
+def clip_grid(frames: int, size: tuple[int, int], video_processor: Any) -> Grid:
+    """Patches (time, height, width) that the processor makes of so many frames (width, height)."""
+    width, height = size
+    temporal: int = video_processor.temporal_patch_size
+    factor = video_processor.patch_size * video_processor.merge_size
+    bounds = video_processor.size
+    most: int = bounds["longest_edge"]
+    if video_processor.cap_pixels_per_frame:
+        total = int(video_processor.max_video_tokens * factor**2 * 0.9)
+        most = max(min(most, total * temporal // frames), int(bounds["shortest_edge"] * 1.05))
+    h, w = smart_resize(
+        height, width, factor=factor, min_pixels=bounds["shortest_edge"], max_pixels=most
+    )
+    patch: int = video_processor.patch_size
+    return -(-frames // temporal), h // patch, w // patch
+
+
+def seconds_per_grid(video_processor: Any) -> float:
+    """Seconds from one temporal patch to the next."""
+    return float(video_processor.temporal_patch_size / FRAMES_PER_SECOND)
+
+
+def patchify_clip(clip: Clip, video_processor: Any) -> tuple[Tensor, Grid]:
+    """Normalised patches (S, K) and grid of a clip, by the checkpoint's own processor."""
+    frames = np.stack([np.asarray(frame) for frame in clip.frames])
+    encoded = video_processor(
+        videos=[torch.from_numpy(frames).permute(0, 3, 1, 2)],
+        do_sample_frames=False,
+        cap_pixels_per_frame=bool(video_processor.cap_pixels_per_frame),
+        return_tensors="pt",
+    )
+    t, h, w = encoded["video_grid_thw"][0].tolist()
+    return encoded["pixel_values_videos"], (t, h, w)
 
 
 def patchify(images: Sequence[Image.Image], image_processor: Any) -> list[tuple[Tensor, Grid]]:
@@ -76,7 +128,7 @@ def _patchify_equal(pixels_IHW3: np.ndarray, processor: Any) -> list[tuple[Tenso
 
 
 def visual_tokens(visual: Any, patches: Sequence[Tensor], grids: Sequence[Grid]) -> Tensor:
-    """Visual tokens of all images in order, (sum M, D).
+    """Visual tokens of all images and clips in order, (sum M, D).
 
     Equal grids with full attention in every block go through as one batch; the module's own
     forward attends image by image, which costs more than the arithmetic when images are small.
@@ -84,7 +136,7 @@ def visual_tokens(visual: Any, patches: Sequence[Tensor], grids: Sequence[Grid])
     equal = all(g == grids[0] for g in grids)
     full = len(visual.fullatt_block_indexes) == len(visual.blocks)
     stacked = torch.cat(list(patches)).to(visual.device)
-    if equal and full and grids[0][0] == 1:
+    if equal and full:
         return _visual_tokens_equal(visual, stacked, grids[0], len(grids))
     grid = torch.tensor(grids, dtype=torch.long, device=stacked.device)
     tokens: Tensor = visual(stacked.to(visual.dtype), grid_thw=grid).pooler_output
@@ -92,7 +144,8 @@ def visual_tokens(visual: Any, patches: Sequence[Tensor], grids: Sequence[Grid])
 
 
 def _visual_tokens_equal(visual: Any, patches: Tensor, grid: Grid, n: int) -> Tensor:
-    _, gh, gw = grid
+    t, gh, gw = grid
+    n *= t  # each temporal patch is attended to alone
     m = visual.spatial_merge_size
     rows = torch.arange(gh).view(gh // m, 1, m, 1).expand(gh // m, gw // m, m, m).reshape(-1)
     cols = torch.arange(gw).view(1, gw // m, 1, m).expand(gh // m, gw // m, m, m).reshape(-1)

@@ -167,7 +167,7 @@ class InProcessSampler:
         last = self._rms(x[:, -1], self._norm).repeat_interleave(samples, dim=0)
         room_valid = torch.zeros((len(prompts), room), dtype=torch.bool)
         all_valid = torch.cat([valid, room_valid], dim=1).repeat_interleave(samples, dim=0)
-        next_position = torch.tensor([int(p.positions.max()) + 1 for p in prompts])
+        next_position = torch.tensor([int(p.positions[:, -1].max()) + 1 for p in prompts])
         return cache, all_valid, last, next_position.repeat_interleave(samples)
 
     def _decode(

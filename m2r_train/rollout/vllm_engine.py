@@ -27,6 +27,7 @@ import torch
 
 from m2r_train.api.errors import ConfigError
 from m2r_train.model.policy import Policy, Prompt, Request
+from m2r_train.model.vision import Clip
 from m2r_train.rollout.available import why_no_vllm
 from m2r_train.rollout.base import Completion, SamplingParams
 from m2r_train.rollout.vllm_hosts import Colocated, Host, OnCpu
@@ -151,6 +152,8 @@ class VllmEngine:
                 request.prompt, self._policy.image_token, self._policy.merge
             )
         }
+        if any(isinstance(image, Clip) for image in request.images):
+            raise AssertionError("vllm is never shown a video: the stages refuse it")
         if request.images:
             given["multi_modal_data"] = {"image": list(request.images)}
         return given

@@ -25,6 +25,7 @@ from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import lay_out, request
 from m2r_train.stages.rollouts import rollout_engine
 from m2r_train.stages.sharing import parts
+from m2r_train.stages.support import refuse_videos
 
 Row = dict[str, Any]
 Score = dict[str, float | int | None]  # value and stderr in percent, n
@@ -137,7 +138,9 @@ def _show(ctx: Context, scores: Mapping[str, Mapping[str, Score]]) -> None:
 
 
 def _questions(ctx: Context, spec: EvalSpec, number: int) -> list[Sample]:
-    return ctx.samples(f"benchmarks[{number}].data", spec.benchmarks[number].data, "eval")
+    samples = ctx.samples(f"benchmarks[{number}].data", spec.benchmarks[number].data, "eval")
+    refuse_videos("generation.engine", spec.generation.engine, samples)
+    return samples
 
 
 def _answer(

@@ -17,7 +17,8 @@ from m2r_train.core.packing import Branch, Row
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
 from m2r_train.data.images import decode, upright_size
-from m2r_train.model.policy import Policy, Prompt, Request
+from m2r_train.model.policy import Extent, Policy, Prompt, Request
+from m2r_train.model.vision import Clip, Picture
 
 _LAYOUT_CHUNK = 512
 
@@ -25,32 +26,54 @@ _LAYOUT_CHUNK = 512
 def lay_out(policy: Policy, samples: Sequence[Sample]) -> list[Prompt]:
     """Prompts of samples, tokenised in chunks (a tokenizer is faster on many texts).
 
-    Raises ``DataError`` for a sample with a video: laid out without one, it would teach to guess.
+    Raises ``DataError`` for a video whose frames differ in size.
     """
-    for sample in samples:
-        if sample.video is not None:
-            raise DataError(
-                f"sample {sample.id!r} has a video, which this version cannot show to a model; "
-                "leave it out of the dataset, or give frames as images"
-            )
     prompts: list[Prompt] = []
     for i in range(0, len(samples), _LAYOUT_CHUNK):
         chunk = samples[i : i + _LAYOUT_CHUNK]
-        prompts += policy.lay_out(chunk, [[upright_size(data) for data in s.images] for s in chunk])
+        prompts += policy.lay_out(chunk, [_extents(sample) for sample in chunk])
     return prompts
+
+
+def _extents(sample: Sample) -> list[Extent]:
+    """Sizes of a sample's pictures and of its clip, from the files' headers."""
+    extents = [Extent(upright_size(data)) for data in sample.images]
+    if sample.video is not None:
+        sizes = [upright_size(data) for data in sample.video]
+        odd = next((i for i, size in enumerate(sizes) if size != sizes[0]), None)
+        if odd is not None:
+            raise DataError(
+                f"sample {sample.id!r}: video: frame {odd + 1} is {_size(sizes[odd])} pixels, the "
+                f"first is {_size(sizes[0])}; give all frames one size"
+            )
+        extents.append(Extent(sizes[0], len(sizes)))
+    return extents
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]} x {size[1]}"
 
 
 def request(prompt: Prompt, sample: Sample) -> Request:
     """What a rollout engine gets: the prompt and the decoded pictures."""
-    return Request(prompt, tuple(decode(data) for data in sample.images))
+    return Request(prompt, shown(sample.images, sample.video))
+
+
+def shown(images: Sequence[bytes], video: Sequence[bytes] | None) -> tuple[Picture, ...]:
+    """Decoded pictures and then the clip: the order of a prompt's placeholders."""
+    pictures = tuple(decode(data) for data in images)
+    if video is None:
+        return pictures
+    return (*pictures, Clip(tuple(decode(data) for data in video)))
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """Questions about the same pictures: one row of an SFT batch."""
+    """Questions about the same pictures, or the same video: one row of an SFT batch."""
 
     row: Row
     images: tuple[bytes, ...]
+    video: tuple[bytes, ...] | None = None
 
 
 def lessons(policy: Policy, samples: Sequence[Sample], most: int = 4) -> list[Lesson]:
@@ -66,10 +89,11 @@ def lessons(policy: Policy, samples: Sequence[Sample], most: int = 4) -> list[Le
     prompts = lay_out(policy, samples)
     for i, (sample, prompt) in enumerate(zip(samples, prompts, strict=True)):
         prefix = prompt.tokens[: prompt.prefix_length]
-        digest = hashlib.sha256(b"".join(hashlib.sha256(x).digest() for x in sample.images))
+        files = (*sample.images, *(sample.video or ()))
+        digest = hashlib.sha256(b"".join(hashlib.sha256(x).digest() for x in files))
         key = (prefix, digest.digest())
         group = open_groups.get(key)
-        if group is None or len(group) >= most or not sample.images:
+        if group is None or len(group) >= most or not files:
             group = open_groups[key] = []
             groups.append(group)
         group.append(i)
@@ -87,7 +111,7 @@ def _lesson(policy: Policy, samples: Sequence[Sample], prompts: Sequence[Prompt]
         branches.append(Branch((*question, *turn), scored_from=len(question)))
     n = first.prefix_length
     row = Row(first.tokens[:n], first.positions[:, :n], tuple(branches))
-    return Lesson(row, samples[0].images)
+    return Lesson(row, samples[0].images, samples[0].video)
 
 
 def epoch_batches(lengths: Sequence[int], budget: int, seed: int, epoch: int) -> list[list[int]]:

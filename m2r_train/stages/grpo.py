@@ -23,6 +23,7 @@ from m2r_train.core.rewards import Reward, score
 from m2r_train.core.shaping import Shaping, shaping_reward
 from m2r_train.engine.local import LocalEngine
 from m2r_train.model.policy import Policy, Request
+from m2r_train.model.vision import Picture
 from m2r_train.rollout.base import Completion
 from m2r_train.stages.feeding import micro_batches
 from m2r_train.stages.objective import Objective
@@ -216,7 +217,7 @@ def step_record(scored: Scored, stats: UpdateStats, task: str) -> dict[str, floa
 @dataclass(frozen=True, slots=True)
 class _Batch:
     packed: PackedRows
-    images: list[object]
+    images: list[Picture]
     advantages_B: Tensor
     sampled_N: Tensor  # the sampler's log-probabilities
     mask_BT: Tensor
@@ -244,7 +245,7 @@ class _Batch:
         )
 
     def see(self, policy: Policy) -> Tensor:
-        return policy.see(self.images)  # type: ignore[arg-type]
+        return policy.see(self.images)
 
     def padded(self, values_N: Tensor) -> Tensor:
         """(B * G, T) from the flat order of targets."""

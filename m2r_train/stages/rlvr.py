@@ -23,6 +23,7 @@ from m2r_train.stages.grpo import reference_of, score_groups, step_record, updat
 from m2r_train.stages.objective import Objective
 from m2r_train.stages.redraw import Draw, redraw, spares, taken_before
 from m2r_train.stages.rollouts import Desk, rollout_engine
+from m2r_train.stages.support import refuse_videos
 from m2r_train.stages.watch import Watch
 
 
@@ -34,6 +35,7 @@ def run(ctx: Context) -> dict[str, Any]:
     if opt.freeze_vision:
         policy.freeze_vision()
     samples = {s.id: s for s in ctx.samples("dataset", spec.dataset, "rlvr")}
+    refuse_videos("rollout.engine", sampling.engine, samples.values())
     curriculum = _curriculum(spec, samples.values(), ctx.seed)
     ctx.close_labels(task=curriculum.tasks)
     engine = LocalEngine(

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import torch
-from PIL import Image
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
@@ -20,6 +19,7 @@ from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
 from m2r_train.data.images import decode
 from m2r_train.model.policy import Policy, Prompt, Request
+from m2r_train.model.vision import Picture
 from m2r_train.rollout.base import Completion, RolloutEngine, SamplingParams
 from m2r_train.rollout.sampler import InProcessSampler
 from m2r_train.stages.context import Context
@@ -36,7 +36,7 @@ Groups = list[list[Completion]]
 class Show(Protocol):
     """Told a step's pictures before anything is computed from them (``Policy.show``)."""
 
-    def __call__(self, images: Sequence[Image.Image], *, more: bool) -> None:
+    def __call__(self, images: Sequence[Picture], *, more: bool) -> None:
         """``more``: these come to those that the step has shown already."""
 
 
@@ -144,10 +144,11 @@ def trace_of(step: int, sample: Sample, scored: Scored, i: int) -> dict[str, Any
 
 
 def thumbnail(sample: Sample) -> str | None:
-    """A data URI of a sample's first picture, small enough for a trace; None without one."""
-    if not sample.images:
+    """A data URI of the first picture or frame, small enough for a trace; None without one."""
+    files = (*sample.images, *(sample.video or ()))
+    if not files:
         return None
-    data, kind = sample.images[0], "png"
+    data, kind = files[0], "png"
     image = decode(data)
     if max(image.size) > _THUMBNAIL:
         image.thumbnail((_THUMBNAIL, _THUMBNAIL))

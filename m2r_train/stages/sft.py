@@ -15,11 +15,10 @@ from m2r_train.core.losses import sft_loss
 from m2r_train.core.packing import PackedRows, pack_rows, padding_ratio
 from m2r_train.core.records import Sample
 from m2r_train.core.schedules import learning_rate
-from m2r_train.data.images import decode
 from m2r_train.engine.local import AdamWConfig, LocalEngine
 from m2r_train.model.policy import Policy
 from m2r_train.stages.context import Context
-from m2r_train.stages.feeding import Lesson, lessons, micro_batches, sft_batches
+from m2r_train.stages.feeding import Lesson, lessons, micro_batches, sft_batches, shown
 
 _CELLS = 4096  # tokens of a micro-batch: bounds memory, changes no gradient
 
@@ -104,7 +103,7 @@ def _accumulate(
         chosen = [batch[i] for i in part]
         packed = pack_rows([lesson.row for lesson in chosen])
         packs.append(packed)
-        seen = policy.see([decode(data) for lesson in chosen for data in lesson.images])
+        seen = policy.see([x for lesson in chosen for x in shown(lesson.images, lesson.video)])
         logp_1N = policy.logprobs(packed, seen)[0][None]
         loss = sft_loss(logp_1N, logp_1N.new_ones(logp_1N.shape), normalizer=float(tokens))
         loss.backward()  # type: ignore[no-untyped-call]

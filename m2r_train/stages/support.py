@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from m2r_train.api.common import JobSpec
 from m2r_train.api.datasynthesis import DataSynthesisSpec
@@ -10,6 +10,7 @@ from m2r_train.api.errors import ConfigError
 from m2r_train.api.evaljob import EvalSpec
 from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.api.sft import SFTSpec
+from m2r_train.core.records import Sample
 from m2r_train.rollout.available import why_no_vllm
 
 EVALUATED = ("synthetic",)  # benchmarks that an EvalJob can ask the model about
@@ -26,6 +27,22 @@ def refuse_unsupported(spec: JobSpec, pods: int = 1) -> None:
         raise ConfigError(
             f"spec.resources.nodes: training on {pods} nodes is not in this version; set it to 1"
         )
+
+
+def refuse_videos(path: str, engine: str, samples: Iterable[Sample]) -> None:
+    """Raises ``ConfigError`` for vllm and a sample with a video.
+
+    Its positions behind a clip are others than the trainer's (ADR 9), so it would draw from
+    another distribution than the one that is trained.
+    """
+    if engine != "vllm":
+        return
+    for sample in samples:
+        if sample.video is not None:
+            raise ConfigError(
+                f"spec.{path}: sample {sample.id!r} has a video, which vllm cannot be shown in "
+                "this version; set it to inprocess, or give frames as images"
+            )
 
 
 def _unsupported(spec: JobSpec) -> Iterator[tuple[str, str]]:

@@ -80,6 +80,12 @@ def test_text_goes_on_from_the_largest_position_of_a_picture() -> None:
     assert packed.positions_3L[:, 3:].tolist() == [[5, 6]] * 3
 
 
+def test_text_goes_on_from_the_prefixs_end_and_not_from_a_clips_last_time() -> None:
+    positions = torch.tensor([[0, 0, 9, 2], [0, 1, 1, 2], [0, 1, 1, 2]])
+    packed = pack_rows([Row((1, 2, 3, 4), positions, (Branch((5, 6)),))])
+    assert packed.positions_3L[:, 4:].tolist() == [[3, 4]] * 3
+
+
 def test_a_row_without_a_prefix_starts_at_zero_and_scores_its_second_token() -> None:
     packed = pack_rows([text_row((), Branch((1, 2), scored_from=1), Branch((3, 4), scored_from=1))])
     assert packed.positions_3L[0].tolist() == [0, 1, 0, 1]

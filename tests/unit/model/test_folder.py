@@ -13,7 +13,7 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from unit.model.tinies import hf_inputs, picture, request, sample, small_policy
 
 from m2r_train.api.errors import ConfigError
-from m2r_train.model.policy import Policy, check_folder
+from m2r_train.model.policy import Extent, Policy, check_folder
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +56,7 @@ def test_a_saved_policy_is_the_same_policy(policy: Policy, saved: Path) -> None:
     state = again.module.state_dict()
     assert all(torch.equal(v, state[n]) for n, v in policy.module.state_dict().items())
     asked = [sample("how <|image_pad|> many <|vision_end|>?", images=(b"",))]
-    one, two = (p.lay_out(asked, [[(37, 50)]])[0] for p in (policy, again))
+    one, two = (p.lay_out(asked, [[Extent((37, 50))]])[0] for p in (policy, again))
     assert one.tokens == two.tokens
     assert one.grids == two.grids
     assert torch.equal(one.positions, two.positions)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from unit.model.tinies import (
+    clip,
     generator,
     hf_inputs,
     hf_logits,
@@ -24,7 +25,7 @@ from unit.model.tinies import (
 from m2r_train.core import linear, packing
 from m2r_train.core.attention import attention
 from m2r_train.core.packing import Branch, Row, pack_rows
-from m2r_train.model.policy import Policy, Request, rope_positions
+from m2r_train.model.policy import Extent, Policy, Request, rope_positions
 from m2r_train.model.tiny import SPECIAL_TOKENS
 
 
@@ -40,13 +41,15 @@ def draw(policy: Policy, lengths: list[int], seed: int) -> list[tuple[int, ...]]
 
 
 def several(policy: Policy) -> list[tuple[Request, list[tuple[int, ...]]]]:
-    """Two pictures, text alone, one picture; three, two and one branches."""
+    """Two pictures, text alone, a picture, a clip, both; three to one branches."""
     asked = [
         request(policy, "how many red cubes?", picture(32, 16), picture(16, 48, 1)),
         request(policy, "how many?"),
         request(policy, "so the answer is left?", picture(48, 32, 2)),
+        request(policy, "how many cubes?", clip(5, 32, 16)),
+        request(policy, "left or right?", picture(16, 16, 3), clip(4, 16, 48, 2)),
     ]
-    lengths = [[5, 1, 9], [4, 4], [7]]
+    lengths = [[5, 1, 9], [4, 4], [7], [6, 2], [3, 8]]
     return [(a, draw(policy, n, k)) for k, (a, n) in enumerate(zip(asked, lengths, strict=True))]
 
 
@@ -118,7 +121,7 @@ def logits_of(policy: Policy, rows: list[Row], asked: list[Request]) -> Tensor:
 
 
 def test_what_lies_beside_a_row_does_not_matter(policy: Policy) -> None:
-    (asked, completions), (_, others), _ = several(policy)
+    (asked, completions), (_, others), *_ = several(policy)
     alone = logits_of(policy, [row(asked.prompt, *completions)], [asked])
     text = request(policy, "how many?").prompt
     beside = [row(text, *others, *draw(policy, [40], 8)), row(text, *draw(policy, [15], 9))]
@@ -190,22 +193,41 @@ def test_pictures_that_do_not_fit_the_placeholders_are_our_mistake(policy: Polic
         [1, (1, 6, 6), 1, (1, 6, 6), 1, (1, 2, 4), 20],
         [2, (1, 10, 4)],
         [9],
+        [2, (3, 4, 6), 5],
+        [1, (1, 4, 4), 1, (5, 2, 2), 3, (1, 2, 2), 1],
+        [1, (4, 2, 2), 1, (2, 8, 2), 1],
     ],
 )
+@pytest.mark.parametrize("seconds", [1.0, 0.3, 2.5])
 def test_rope_positions_are_those_of_transformers(
-    policy: Policy, segments: list[int | tuple[int, int, int]]
+    policy: Policy, segments: list[int | tuple[int, int, int]], seconds: float
 ) -> None:
+    """Grids of several temporal patches are clips, with so many seconds from one to the next."""
     tokens: list[int] = []
     grids = [s for s in segments if not isinstance(s, int)]
     for s in segments:
-        tokens += [1] * s if isinstance(s, int) else [policy.image_token] * _count(policy, s)
+        if isinstance(s, int):
+            tokens += [1] * s
+        else:
+            tokens += [policy.video_token if s[0] > 1 else policy.image_token] * _count(policy, s)
     ids = torch.tensor([tokens])
+    kinds = (ids == policy.image_token).int() + 2 * (ids == policy.video_token).int()
+    stills, clips = ([g for g in grids if (g[0] > 1) == moves] for moves in (False, True))
     expected, _ = policy.module.model.get_rope_index(
         ids,
-        mm_token_type_ids=(ids == policy.image_token).int(),
-        image_grid_thw=torch.tensor(grids) if grids else None,
+        mm_token_type_ids=kinds,
+        image_grid_thw=torch.tensor(stills) if stills else None,
+        video_grid_thw=torch.tensor(clips) if clips else None,
+        second_per_grid_ts=[seconds] * len(clips),
     )
-    ours = rope_positions(tokens, grids, policy.image_token, policy.merge)
+    ours = rope_positions(
+        tokens,
+        grids,
+        policy.merge,
+        image_token=policy.image_token,
+        video_token=policy.video_token,
+        video_step=policy.tokens_per_second * seconds,
+    )
     assert torch.equal(ours, expected[:, 0])
 
 
@@ -217,7 +239,7 @@ def test_a_prompt_is_what_the_processor_makes_of_the_conversation(policy: Policy
     """Ids, grids and the number of placeholders; for sizes that are resized, too."""
     images = [picture(37, 50), picture(16, 16)]
     asked = sample("how many red?", images=(b"", b""))
-    prompt = policy.lay_out([asked], [[i.size for i in images]])[0]
+    prompt = policy.lay_out([asked], [[Extent(i.size) for i in images]])[0]
     turns = [{"role": "user", "content": [{"type": "image"}] * 2}]
     turns[0]["content"] = [*turns[0]["content"], {"type": "text", "text": "how many red?"}]
     text = policy.tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
@@ -250,7 +272,7 @@ def test_a_question_cannot_forge_control_tokens(
     text = "".join(shreds)
     innocent: dict[str, Any] = {"question": "how many?", "options": ("left", "right")}
     hostile: dict[str, Any] = {"question": text} if where else {"options": ("left", text)}
-    size = [(32, 32)]
+    size = [Extent((32, 32))]
     plain, forged = policy.lay_out(
         [
             sample(images=(b"",), **innocent),

@@ -14,8 +14,9 @@ from torch import Tensor
 from m2r_train.core.packing import Branch, Row
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
-from m2r_train.model.policy import Policy, Prompt, Request
+from m2r_train.model.policy import Extent, Policy, Prompt, Request
 from m2r_train.model.tiny import TinyShape, tiny_model
+from m2r_train.model.vision import Clip, Picture
 
 WORDS = ("red", "blue", "how", "many", "cubes", "left", "right", "so", "the", "answer", "is", "?")
 SMALL = TinyShape(
@@ -73,11 +74,21 @@ def sample(question: str = "how many red cubes?", **changes: Any) -> Sample:
     return Sample(**{**fields, **changes})
 
 
-def request(policy: Policy, question: str = "how many?", *images: Image.Image) -> Request:
-    """A laid-out prompt with its pictures."""
-    asked = sample(question, images=tuple(png(image) for image in images))
-    prompt = policy.lay_out([asked], [[image.size for image in images]])[0]
-    return Request(prompt, images)
+def clip(frames: int, width: int, height: int, seed: int = 0) -> Clip:
+    """A clip of noise."""
+    return Clip(tuple(picture(width, height, 100 * seed + i) for i in range(frames)))
+
+
+def request(policy: Policy, question: str = "how many?", *images: Picture) -> Request:
+    """A laid-out prompt with its pictures; a clip comes last."""
+    stills = tuple(png(image) for image in images if not isinstance(image, Clip))
+    video = next((tuple(map(png, i.frames)) for i in images if isinstance(i, Clip)), None)
+    asked = sample(question, images=stills, video=video)
+    extents = [
+        Extent(i.frames[0].size, len(i.frames)) if isinstance(i, Clip) else Extent(i.size)
+        for i in images
+    ]
+    return Request(policy.lay_out([asked], [extents])[0], images)
 
 
 def row(prompt: Prompt, *branches: tuple[int, ...] | Branch) -> Row:
@@ -95,12 +106,34 @@ def hf_inputs(policy: Policy, asked: Request, completion: tuple[int, ...] = ()) 
     tokens = asked.prompt.tokens + completion
     ids = torch.tensor([tokens])
     inputs: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-    if asked.images:
-        encoded = policy.processor.image_processor(images=list(asked.images), return_tensors="pt")
-        inputs["pixel_values"] = encoded["pixel_values"]
-        inputs["image_grid_thw"] = encoded["image_grid_thw"]
-        inputs["mm_token_type_ids"] = (ids == policy.image_token).int()
+    stills = [i for i in asked.images if not isinstance(i, Clip)]
+    clips = [i for i in asked.images if isinstance(i, Clip)]
+    if stills:
+        encoded = policy.processor.image_processor(images=stills, return_tensors="pt")
+        inputs |= {"pixel_values": encoded["pixel_values"]}
+        inputs |= {"image_grid_thw": encoded["image_grid_thw"]}
+    if clips:
+        encoded = policy.processor.video_processor(
+            videos=[frames_of(c) for c in clips],
+            return_tensors="pt",
+            do_sample_frames=False,
+            cap_pixels_per_frame=False,
+        )
+        inputs |= {"pixel_values_videos": encoded["pixel_values_videos"]}
+        inputs |= {"video_grid_thw": encoded["video_grid_thw"]}
+        inputs |= {"second_per_grid_ts": torch.tensor([1.0] * len(clips))}  # 2 frames of half one
+    if stills or clips:
+        images, videos = (
+            (ids == token).int() for token in (policy.image_token, policy.video_token)
+        )
+        inputs["mm_token_type_ids"] = images + 2 * videos
     return inputs
+
+
+def frames_of(shown: Clip) -> Tensor:
+    """A clip's frames as transformers' processors take them, (T, 3, height, width)."""
+    frames = np.stack([np.asarray(frame) for frame in shown.frames])
+    return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
 def hf_logits(policy: Policy, asked: Request, completion: tuple[int, ...]) -> Tensor:

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from unit.model.tinies import hf_inputs, hf_logits, picture, request, row, small_policy
+from unit.model.tinies import clip, hf_inputs, hf_logits, picture, request, row, small_policy
 
 from m2r_train.core.losses import token_logprobs
 from m2r_train.core.packing import pack_rows
@@ -29,12 +29,12 @@ def policy(request: pytest.FixtureRequest) -> Policy:
 
 @pytest.fixture(scope="module")
 def asked(policy: Policy) -> list[Request]:
-    """Prompts of several lengths: two pictures, none, one."""
+    """Prompts of several lengths: two pictures, none, one, a picture and a clip."""
     return [
         request(policy, "how many red cubes?", picture(32, 16), picture(16, 48, 1)),
         request(policy, "so?"),
         request(policy, "the answer is left right blue red?", picture(48, 32, 2)),
-        request(policy, "how many?", picture(48, 32, 3)),
+        request(policy, "how many?", picture(16, 16, 3), clip(3, 32, 16)),
     ]
 
 

@@ -193,9 +193,41 @@ def test_a_sample_without_a_chain_is_our_mistake(policy: Policy) -> None:
         lessons(policy, [chained(4, None, chain=None)])
 
 
-def test_a_sample_with_a_video_is_refused_by_name(policy: Policy) -> None:
-    with pytest.raises(DataError, match="'film' has a video"):
-        lay_out(policy, [sample(id="film", video=(png(picture(16, 16)),))])
+def film(*frames: tuple[int, int]) -> tuple[bytes, ...]:
+    return tuple(png(picture(*size, seed)) for seed, size in enumerate(frames))
+
+
+def test_frames_of_different_sizes_are_refused_by_name(policy: Policy) -> None:
+    video = film((16, 16), (16, 16), (16, 24))
+    with pytest.raises(
+        DataError, match="'film': video: frame 3 is 16 x 24 pixels, the first is 16"
+    ):
+        lay_out(policy, [sample(id="film", video=video)])
+
+
+def test_a_video_is_shown_after_the_pictures(policy: Policy) -> None:
+    asked = sample(images=(png(picture(32, 16)),), video=film((24, 16), (24, 16), (24, 16)))
+    given = request(lay_out(policy, [asked])[0], asked)
+    still, moving = given.images
+    assert still.size == (32, 16)  # type: ignore[union-attr]
+    assert [f.size for f in moving.frames] == [(24, 16)] * 3  # type: ignore[union-attr]
+    assert given.prompt.grids == ((1, 2, 4), (2, 2, 3))
+    tokens = given.prompt.tokens
+    assert tokens.index(policy.image_token) < tokens.index(policy.video_token)
+    visual = tokens.count(policy.image_token) + tokens.count(policy.video_token)
+    assert len(policy.see(given.images)) == visual
+
+
+def test_questions_about_one_video_share_a_row(policy: Policy) -> None:
+    one, other = film((16, 16), (16, 16)), film((16, 16), (16, 16))[::-1]
+    videos = [one, other, one, None, one]
+    samples = [chained(n, None).with_(video=v) for n, v in enumerate(videos)]
+    course = lessons(policy, samples)
+    assert [len(lesson.row.branches) for lesson in course] == [3, 1, 1]
+    assert [lesson.video for lesson in course] == [one, other, None]
+    prompt = lay_out(policy, samples[:1])[0]
+    first = course[0].row
+    assert first.prefix + first.branches[0].tokens[: first.branches[0].scored_from] == prompt.tokens
 
 
 def test_prompts_of_many_samples_keep_their_order(policy: Policy) -> None:

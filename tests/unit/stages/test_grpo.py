@@ -11,7 +11,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
-from unit.model.tinies import generator, hf_logits, picture, request, sample, small_policy
+from unit.model.tinies import clip, generator, hf_logits, picture, request, sample, small_policy
 
 from m2r_train.api.errors import ConfigError
 from m2r_train.api.rlvr import RLVRSpec
@@ -22,6 +22,7 @@ from m2r_train.core.rewards import RewardConfig
 from m2r_train.core.shaping import Shaping
 from m2r_train.engine.local import AdamWConfig, LocalEngine
 from m2r_train.model.policy import Policy, Request
+from m2r_train.model.vision import Picture
 from m2r_train.rollout import available
 from m2r_train.rollout.available import why_no_vllm
 from m2r_train.rollout.base import Completion, SamplingParams
@@ -81,10 +82,12 @@ def completion(policy: Policy, text: str) -> Completion:
 def batch(
     policy: Policy, *groups: tuple[str, ...], kinds: str = "en"
 ) -> tuple[list[Request], list[Sample], list[list[Completion]]]:
-    """Prompts with and without a picture, scored exactly (e) or by nearness (n)."""
+    """Prompts with a picture, a clip or neither, scored exactly (e) or by nearness (n)."""
     requests, samples = [], []
     for i in range(len(groups)):
-        images = [picture(32, 16, i)] if i % 2 == 0 else []
+        images: list[Picture] = [picture(32, 16, i)] if i % 2 == 0 else []
+        if i % 4 == 1:
+            images = [clip(3, 16, 16, i)]
         requests.append(request(policy, f"how many {i}?", *images))
         numeric = kinds[i % len(kinds)] == "n"
         samples.append(sample(id=f"q{i}", task="Size", reward="ednm" if numeric else "exact"))
