@@ -7,7 +7,8 @@ checkpoint can be read by another engine or another world size.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +55,15 @@ class LocalEngine:
             eps=config.epsilon,
             foreach=True,
         )
+
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of ``loss``."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """One process holds its parameters whole at all times."""
+        yield
 
     def step(self, learning_rate: float) -> float:
         """Clip, update, clear; the caller has run ``backward``. Returns the norm before clipping.

@@ -21,7 +21,7 @@ from m2r_train.core.records import Sample
 from m2r_train.core.repetition import has_repetition
 from m2r_train.core.rewards import Reward, score
 from m2r_train.core.shaping import Shaping, shaping_reward
-from m2r_train.engine.local import LocalEngine
+from m2r_train.engine.base import Engine
 from m2r_train.model.policy import Policy, Request
 from m2r_train.rollout.base import Completion
 from m2r_train.stages.feeding import micro_batches
@@ -101,7 +101,7 @@ def reference_of(policy: Policy) -> Policy:
 def update(
     policy: Policy,
     reference: Policy | None,
-    engine: LocalEngine,
+    engine: Engine,
     requests: Sequence[Request],
     scored: Scored,
     objective: Objective,
@@ -158,7 +158,7 @@ def update(
                 kl_estimator=objective.kl_estimator,
                 correction_BT=correction_BT,
             )
-            part_loss.backward()  # type: ignore[no-untyped-call]
+            engine.backward(part_loss)
             loss += part_loss.item()
             figures = _figures(stats, entropy_N, logp_N, batch) | gap
             means.append((float(stats["tokens"]), figures))

@@ -15,9 +15,9 @@ from typing import Any, cast
 from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.core.records import Sample
 from m2r_train.core.schedules import Curriculum, cosine_kl, learning_rate
-from m2r_train.engine.local import AdamWConfig, LocalEngine
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
+from m2r_train.stages.engines import training_engine
 from m2r_train.stages.feeding import lay_out
 from m2r_train.stages.grpo import reference_of, score_groups, step_record, update
 from m2r_train.stages.objective import Objective
@@ -36,16 +36,7 @@ def run(ctx: Context) -> dict[str, Any]:
     samples = {s.id: s for s in ctx.samples("dataset", spec.dataset, "rlvr")}
     curriculum = _curriculum(spec, samples.values(), ctx.seed)
     ctx.close_labels(task=curriculum.tasks)
-    engine = LocalEngine(
-        policy.module,
-        AdamWConfig(
-            beta1=opt.adam_beta1,
-            beta2=opt.adam_beta2,
-            weight_decay=opt.weight_decay,
-            gradient_clip=opt.gradient_clip,
-        ),
-        frozen=("model.visual.",) if opt.freeze_vision else (),
-    )
+    engine = training_engine(policy, opt)
     reference = reference_of(policy) if opt.kl.start or opt.kl.end else None
     objective = Objective.of(spec)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
