@@ -94,8 +94,8 @@ def _shaped(reward: Reward, completion: Completion, shaping: Shaping) -> Reward:
 
 
 def reference_of(policy: Policy) -> Policy:
-    """A frozen copy of the policy as it is now: the KL term's reference."""
-    return policy.copy()
+    """The policy as the run starts, for the KL term: it costs no memory where adapters learn."""
+    return policy.copy() if policy.adapters is None else policy.start()
 
 
 def update(

@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.core.records import Sample
-from m2r_train.core.schedules import Curriculum, cosine_kl, learning_rate
+from m2r_train.core.schedules import Curriculum, kl_coefficient, learning_rate
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
 from m2r_train.stages.engines import training_engine
@@ -31,12 +31,10 @@ def run(ctx: Context) -> dict[str, Any]:
     spec = cast("RLVRSpec", ctx.run_spec.parsed_spec)
     opt, sampling = spec.optimization, spec.rollout
     policy = ctx.policy("model", spec.model)
-    if opt.freeze_vision:
-        policy.freeze_vision()
     samples = {s.id: s for s in ctx.samples("dataset", spec.dataset, "rlvr")}
     curriculum = _curriculum(spec, samples.values(), ctx.seed)
     ctx.close_labels(task=curriculum.tasks)
-    engine = training_engine(policy, opt)
+    engine = training_engine(policy, opt, ctx.seed)
     reference = reference_of(policy) if opt.kl.start or opt.kl.end else None
     objective = Objective.of(spec)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
@@ -133,15 +131,14 @@ def _learning_rate(spec: RLVRSpec, step: int) -> float:
         opt.warmup_steps,
         opt.schedule,
         opt.min_learning_rate_ratio,
+        opt.decay_ratio,
     )
 
 
 def _kl_coefficient(spec: RLVRSpec, step: int) -> float:
     """Eq. 7 by the global step, so that a resume goes on where it was."""
     kl = spec.optimization.kl
-    if kl.schedule == "Constant":
-        return kl.start
-    return cosine_kl(step, spec.steps, kl.start, kl.end)
+    return kl_coefficient(step, spec.steps, kl.start, kl.end, kl.schedule)
 
 
 def _one(spec: RLVRSpec) -> bool:

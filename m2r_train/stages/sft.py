@@ -39,7 +39,7 @@ def run(ctx: Context) -> dict[str, Any]:
         steps=training.steps,
         seed=ctx.seed,
     )
-    engine = training_engine(policy, training)
+    engine = training_engine(policy, training, ctx.seed)
     total = len(batches)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
     warmup = round(training.warmup_ratio * total)
@@ -58,6 +58,7 @@ def run(ctx: Context) -> dict[str, Any]:
                         warmup,
                         training.schedule,
                         training.min_learning_rate_ratio,
+                        training.decay_ratio,
                     )
                     norm = engine.step(lr)
                 ctx.count_tokens(trained=tokens)
