@@ -28,7 +28,7 @@ from m2r_train.api.schema import (
 )
 
 Engine = Literal["vllm", "inprocess"]
-Schedule = Literal["Cosine", "Constant"]
+Schedule = Literal["Cosine", "Linear", "Constant"]
 _UNITS: Final = {
     "m": Decimal("0.001"),
     "": Decimal(1),

@@ -23,6 +23,7 @@ from m2r_train.api.schema import (
 )
 from m2r_train.api.sft import Beta, LearningRate
 from m2r_train.api.status import JobStatus
+from m2r_train.api.tuning import LearningRateSchedule, Tuning, tuning_rules
 
 TEMPERATURE_FLOOR = 0.01
 Epsilon = Annotated[float, Field(ge=1e-12, le=1)]
@@ -165,7 +166,8 @@ class Kl(Model):
     """Coefficient of the KL term over the run (Eq. 7)."""
 
     schedule: Schedule = Field(
-        default="Cosine", description="Cosine goes from start to end; Constant stays at start."
+        default="Cosine",
+        description="Cosine and Linear go from start to end; Constant stays at start.",
     )
     start: Factor = Field(default=0.04, description="Coefficient at the first step.")
     end: Factor = Field(default=0.0, description="Coefficient at the last step.")
@@ -190,7 +192,7 @@ class Clip(Model):
     )
 
 
-class Optimization(Model):
+class Optimization(Tuning):
     """The GRPO update."""
 
     loss: LossKind = Field(
@@ -201,7 +203,10 @@ class Optimization(Model):
     )
     learning_rate: LearningRate = Field(default=1e-6, description="Peak learning rate.")
     warmup_steps: Count = Field(default=0, description="Steps over which the learning rate rises.")
-    schedule: Schedule = Field(default="Constant", description="Learning rate after the warm-up.")
+    schedule: LearningRateSchedule = Field(
+        default="Constant",
+        description="Learning rate after the warm-up; Wsd is stable, then decays (decayRatio).",
+    )
     min_learning_rate_ratio: Ratio = Field(
         default=0.1, description="Learning rate at the end, as a share of the peak."
     )
@@ -212,7 +217,7 @@ class Optimization(Model):
         default=1.0, description="Largest gradient norm; 0 means no clipping."
     )
     freeze_vision: bool = Field(
-        default=True, description="Whether the vision encoder stays as it is."
+        default=True, description="Whether the vision encoder and its projector stay as they are."
     )
     advantage_weight: AdvantageWeight = Field(
         default_factory=AdvantageWeight, description="Weight of a group by its accuracy."
@@ -237,6 +242,7 @@ class Optimization(Model):
     updates_per_batch: Annotated[int, Field(ge=1, le=64)] = Field(
         default=1, description="Optimiser steps on each batch of rollouts."
     )
+    rules = tuning_rules()
 
 
 class Monitors(Model):

@@ -6,16 +6,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from m2r_train.api.common import Checkpoint, JobSpec, Schedule
+from m2r_train.api.common import Checkpoint, JobSpec
 from m2r_train.api.refs import DatasetRef, Metadata, ModelRef
 from m2r_train.api.schema import API_VERSION, Model, PositiveCount, Ratio, Unbounded
 from m2r_train.api.status import JobStatus
+from m2r_train.api.tuning import LearningRateSchedule, Tuning, tuning_rules
 
 LearningRate = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, le=0.999999)]
 
 
-class SFTTraining(Model):
+class SFTTraining(Tuning):
     """How long and how fast to learn."""
 
     epochs: Annotated[float, Field(ge=0.001, le=1000)] = Field(
@@ -31,7 +32,10 @@ class SFTTraining(Model):
     warmup_ratio: Ratio = Field(
         default=0.03, description="Share of the steps over which the learning rate rises."
     )
-    schedule: Schedule = Field(default="Cosine", description="Learning rate after the warm-up.")
+    schedule: LearningRateSchedule = Field(
+        default="Cosine",
+        description="Learning rate after the warm-up; Wsd is stable, then decays (decayRatio).",
+    )
     weight_decay: Ratio = Field(default=0.01, description="AdamW's weight decay.")
     adam_beta1: Beta = Field(default=0.9, description="AdamW's beta 1.")
     adam_beta2: Beta = Field(default=0.95, description="AdamW's beta 2.")
@@ -42,8 +46,9 @@ class SFTTraining(Model):
         default=262_144, description="Tokens of one optimiser step, over all nodes."
     )
     freeze_vision: bool = Field(
-        default=False, description="Whether the vision encoder stays as it is."
+        default=False, description="Whether the vision encoder and its projector stay as they are."
     )
+    rules = tuning_rules()
 
 
 class SFTSpec(JobSpec):

@@ -15,7 +15,8 @@ from typing import Literal
 from m2r_train.api.errors import DataError
 from m2r_train.core.rng import derive_seed
 
-LearningRateSchedule = Literal["Constant", "Linear", "Cosine"]
+KlSchedule = Literal["Constant", "Linear", "Cosine"]
+LearningRateSchedule = Literal["Constant", "Linear", "Cosine", "Wsd"]
 Order = Literal["Ascending", "Shuffled", "Descending"]
 TaskSampling = Literal["Uniform", "Proportional"]
 BatchTasks = Literal["One", "Mixed"]
@@ -34,6 +35,15 @@ def cosine_kl(t: int, T: int, start: float, end: float) -> float:
     return end + 0.5 * (start - end) * (1.0 + math.cos(math.pi * progress))
 
 
+def kl_coefficient(step: int, total: int, start: float, end: float, schedule: KlSchedule) -> float:
+    """KL coefficient by its schedule: Eq. 7, a straight line, or ``start`` throughout."""
+    if schedule == "Constant":
+        return start
+    if schedule == "Cosine":
+        return cosine_kl(step, total, start, end)
+    return start + (end - start) * min(max(step / total, 0.0), 1.0) if total > 0 else end
+
+
 def learning_rate(
     step: int,
     total: int,
@@ -41,8 +51,12 @@ def learning_rate(
     warmup: int = 0,
     schedule: LearningRateSchedule = "Cosine",
     min_ratio: float = 0.0,
+    decay_ratio: float = 0.1,
 ) -> float:
     """Learning rate of step 0..total: linear warm-up, then constant, linear or cosine decay.
+
+    Wsd (warm-up, stable, decay; arXiv 2404.06395) stays at base and goes down in a straight line
+    over the last ``decay_ratio * total`` steps, which begin after the warm-up at the earliest.
 
     ``warmup`` is in steps; warm-up step s has base * (s + 1) / (warmup + 1), so that no step is
     wasted on a rate of 0. The decay goes from base at ``warmup`` to base * min_ratio at ``total``.
@@ -51,8 +65,9 @@ def learning_rate(
         return base * (step + 1) / (warmup + 1)
     if schedule == "Constant":
         return base
-    progress = min((step - warmup) / max(total - warmup, 1), 1.0)
-    left = 1.0 - progress if schedule == "Linear" else 0.5 * (1.0 + math.cos(math.pi * progress))
+    begin = max(warmup, total - round(decay_ratio * total)) if schedule == "Wsd" else warmup
+    progress = min(max(step - begin, 0) / max(total - begin, 1), 1.0)
+    left = 0.5 * (1.0 + math.cos(math.pi * progress)) if schedule == "Cosine" else 1.0 - progress
     return base * (min_ratio + (1.0 - min_ratio) * left)
 
 

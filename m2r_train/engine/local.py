@@ -1,4 +1,7 @@
-"""One process: AdamW on a module's own parameters, with a state that is tensors by name.
+"""One process: AdamW on a module's parameters, with a state that is tensors by name.
+
+Parameters narrower than float32 have a master in float32 here: gradients are summed into it, the
+optimiser works on it, and the parameter is its rounded copy (mixed precision, arXiv 1710.03740).
 
 Nothing here is pickled: ``state_dict`` is what safetensors can hold, named by parameter, so a
 checkpoint can be read by another engine or another world size.
@@ -7,7 +10,8 @@ checkpoint can be read by another engine or another world size.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -28,18 +32,22 @@ class AdamWConfig:
 class LocalEngine:
     """Owns the optimiser; stages own the loss.
 
-    ``trainable`` are the parameters that learn; all others are frozen for the whole run.
+    What learns are the parameters that ask for gradients, less those whose names begin with one of
+    ``frozen``; all others stay as they are for the whole run.
     """
 
     def __init__(self, module: nn.Module, config: AdamWConfig, frozen: Iterable[str] = ()) -> None:
         prefixes = tuple(frozen)
         self._module = module
-        self._named: dict[str, nn.Parameter] = {}
+        self._named: dict[str, nn.Parameter] = {}  # float32 or wider: what the optimiser holds
+        self._rounded: dict[str, nn.Parameter] = {}  # the module's own, where that is another
         for name, parameter in module.named_parameters():
-            learns = not (prefixes and name.startswith(prefixes))
+            learns = parameter.requires_grad and not (prefixes and name.startswith(prefixes))
             parameter.requires_grad_(learns)
             if learns:
-                self._named[name] = parameter
+                self._named[name] = _master_of(parameter)
+                if self._named[name] is not parameter:
+                    self._rounded[name] = parameter
         self._config = config
         # vectors (norms, biases) are not decayed, as is usual
         decayed = [p for p in self._named.values() if p.ndim >= 2]
@@ -55,6 +63,15 @@ class LocalEngine:
             foreach=True,
         )
 
+    def backward(self, loss: Tensor) -> None:
+        """Add the gradient of ``loss``."""
+        loss.backward()  # type: ignore[no-untyped-call]
+
+    @contextmanager
+    def gathered(self) -> Iterator[None]:
+        """One process holds its parameters whole at all times."""
+        yield
+
     def step(self, learning_rate: float) -> float:
         """Clip, update, clear; the caller has run ``backward``. Returns the norm before clipping.
 
@@ -67,12 +84,19 @@ class LocalEngine:
             for group in self._optimizer.param_groups:
                 group["lr"] = learning_rate
             self._optimizer.step()
+            self._round()
         self._optimizer.zero_grad(set_to_none=True)
         return float(norm)
+
+    @torch.no_grad()
+    def _round(self) -> None:
+        for name, parameter in self._rounded.items():
+            parameter.copy_(self._named[name])
 
     def state_dict(self) -> dict[str, Tensor]:
         """Parameters and moments by name: ``param/N``, ``adam_m/N``, ``adam_v/N``, ``adam_t/N``.
 
+        All in float32 or wider: where a parameter has a master, ``param/N`` is that.
         Frozen parameters are not part of it: they are those of the model that the run started from.
         """
         state: dict[str, Tensor] = {}
@@ -101,3 +125,22 @@ class LocalEngine:
                     "exp_avg": state[f"adam_m/{name}"].clone(),
                     "exp_avg_sq": state[f"adam_v/{name}"].clone(),
                 }
+        self._round()
+
+
+def _master_of(parameter: nn.Parameter) -> nn.Parameter:
+    """The parameter itself, or a copy in float32 that takes its gradients over as they come."""
+    if parameter.dtype.itemsize >= torch.float32.itemsize:
+        return parameter
+    master = nn.Parameter(parameter.detach().float())
+
+    def take(own: Tensor) -> None:
+        assert own.grad is not None
+        if master.grad is None:
+            master.grad = own.grad.float()
+        else:
+            master.grad += own.grad
+        own.grad = None
+
+    parameter.register_post_accumulate_grad_hook(take)  # type: ignore[no-untyped-call]
+    return master

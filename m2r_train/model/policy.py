@@ -8,7 +8,8 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from m2r_train.core.linear import linear_logprobs
 from m2r_train.core.packing import PackedRows
 from m2r_train.core.records import Sample
 from m2r_train.model.attention import use_rows
+from m2r_train.model.lora import Adapters, merged_state, plain
 from m2r_train.model.prompts import messages
 from m2r_train.model.sight import Sight, tokens_of
 from m2r_train.model.vision import (
@@ -78,8 +80,10 @@ class Policy:
         module: Qwen2_5_VLForConditionalGeneration,
         processor: Any,
         sight: Sight | None = None,
+        adapters: Adapters | None = None,
     ) -> None:
         self.module = module
+        self.adapters = adapters
         self._sight = sight
         use_rows(module)
         self.processor = processor
@@ -96,14 +100,14 @@ class Policy:
         self.pad_token: int = self.tokenizer.pad_token_id or 0
 
     @classmethod
-    def load(cls, folder: Path) -> Policy:
-        """Load a Hugging Face folder in float32.
+    def load(cls, folder: Path, dtype: torch.dtype = torch.float32) -> Policy:
+        """Load a Hugging Face folder, its weights as ``dtype``.
 
         Raises ``ConfigError`` for a folder that is no Qwen2.5-VL, that carries code or pickles.
         """
         check_folder(folder)
         module = Qwen2_5_VLForConditionalGeneration.from_pretrained(
-            folder, dtype=torch.float32, local_files_only=True, use_safetensors=True
+            folder, dtype=dtype, local_files_only=True, use_safetensors=True
         )
         processor = AutoProcessor.from_pretrained(
             folder, local_files_only=True, trust_remote_code=False
@@ -111,9 +115,20 @@ class Policy:
         return cls(module.eval(), processor)
 
     def copy(self) -> Policy:
-        """The policy as it is now, frozen; later changes of this one do not reach it."""
+        """The policy as it is now, frozen and without adapters, which are merged.
+
+        Later changes of this one do not reach it.
+        """
         module = copy.deepcopy(self.module).requires_grad_(False)
+        plain(module)
         return Policy(module, self.processor, self._sight)
+
+    def start(self) -> Policy:
+        """The policy that the run starts from: the same parameters with their adapters off.
+
+        Raises ``AssertionError`` where there are no adapters, hence no such policy.
+        """
+        return _WithoutAdapters(self.module, self.processor, self._sight, self.adapters)
 
     def freeze_vision(self) -> None:
         """The vision tower stays as it is: copies made from now on share what it is shown."""
@@ -121,8 +136,15 @@ class Policy:
         self._sight = Sight()
 
     def save(self, folder: Path) -> None:
-        """Write the folder that ``from_pretrained`` and ``vllm serve`` load as it is."""
-        self.module.save_pretrained(folder, safe_serialization=True)
+        """Write the folder that ``from_pretrained`` and ``vllm serve`` load as it is.
+
+        Adapters are merged; they are also written by themselves, for ``peft``, to ``adapter/``.
+        """
+        whole = None
+        if self.adapters is not None:
+            self.adapters.save(self.module, folder / "adapter")
+            whole = {name: value.cpu() for name, value in merged_state(self.module)}
+        self.module.save_pretrained(folder, state_dict=whole, safe_serialization=True)
         self.processor.save_pretrained(folder)
 
     def lay_out(
@@ -270,6 +292,24 @@ class Policy:
             use_cache=False,
         ).last_hidden_state
         return states[0].index_select(0, packed.source_N)
+
+
+class _WithoutAdapters(Policy):
+    """The same module, computed with its adapters off; it has no gradients."""
+
+    def _tower(self, images: Sequence[Picture]) -> Sequence[Tensor]:
+        with self._base():
+            return super()._tower(images)
+
+    def _target_states(self, packed: PackedRows, seen: Tensor) -> Tensor:
+        with self._base():
+            return super()._target_states(packed, seen)
+
+    @contextmanager
+    def _base(self) -> Iterator[None]:
+        assert self.adapters is not None
+        with torch.no_grad(), self.adapters.off():
+            yield
 
 
 def rope_positions(

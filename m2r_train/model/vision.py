@@ -20,6 +20,8 @@ from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own convention
 from transformers.models.qwen2_vl.image_processing_qwen2_vl import smart_resize
 
+from m2r_train.model.recompute import recomputed
+
 Grid = tuple[int, int, int]  # patches: (time, height, width)
 
 FRAMES_PER_SECOND: Final = 2.0
@@ -153,15 +155,21 @@ def _visual_tokens_equal(visual: Any, patches: Tensor, grid: Grid, n: int) -> Te
     cos, sin = visual.rotary_pos_emb(x, torch.stack([rows, cols], dim=1).to(x.device))
     x = x.view(n, gh * gw, -1)
     for block in visual.blocks:
-        attention = block.attn
-        qkv = attention.qkv(block.norm1(x)).view(n, gh * gw, 3, attention.num_heads, -1)
-        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (n, heads, S, head_dim)
-        q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
-        mixed = F.scaled_dot_product_attention(q, k, v, scale=attention.scaling)
-        x = x + attention.proj(mixed.transpose(1, 2).reshape(n, gh * gw, -1))
-        x = x + block.mlp(block.norm2(x))
+        x = recomputed(block, _block, x, cos, sin)
     tokens: Tensor = visual.merger(x.reshape(n * gh * gw, -1))
     return tokens
+
+
+def _block(block: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    n, patches, width = x.shape
+    attention = block.attn
+    qkv = attention.qkv(block.norm1(x)).view(n, patches, 3, attention.num_heads, -1)
+    q, k, v = qkv.permute(2, 0, 3, 1, 4)  # each (n, heads, S, head_dim)
+    q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+    mixed = F.scaled_dot_product_attention(q, k, v, scale=attention.scaling)
+    x = x + attention.proj(mixed.transpose(1, 2).reshape(n, patches, width))
+    out: Tensor = x + block.mlp(block.norm2(x))
+    return out
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:

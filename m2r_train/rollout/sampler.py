@@ -21,6 +21,7 @@ from torch.nn import functional as F  # noqa: N812 - PyTorch's own convention
 
 from m2r_train.model.policy import Policy, Request
 from m2r_train.rollout.base import Completion, SamplingParams
+from m2r_train.rollout.weights import stream
 
 _COMPACT_BELOW = 0.85  # drop finished rows once this share or less is still running
 
@@ -61,16 +62,15 @@ class InProcessSampler:
         self._head_dim: int = text.hidden_size // text.num_attention_heads
         self._eps: float = text.rms_norm_eps
         self._layers: list[_Layer] = []
-        self._stop = torch.tensor(policy.stop_tokens)
+        self._stop = torch.tensor(policy.stop_tokens, device=policy.device)
         self.update_weights()
 
     @torch.no_grad()
     def update_weights(self) -> None:
         """Copy the policy's current parameters and fuse the projections."""
-        for own, current in zip(
-            self._policy.module.parameters(), self._source.parameters(), strict=True
-        ):
-            own.copy_(current)
+        own = dict(self._policy.module.named_parameters())
+        for name, current in stream(self._source):
+            own[name].copy_(current)
         model = self._policy.module.model.language_model
         self._layers = []
         for layer in model.layers:
@@ -98,10 +98,16 @@ class InProcessSampler:
         """See ``RolloutEngine.generate``."""
         if not requests:
             return []
+        with self._policy.device:  # where what is made below comes to lie
+            return self._generate(requests, seeds, params)
+
+    def _generate(
+        self, requests: Sequence[Request], seeds: Sequence[int], params: SamplingParams
+    ) -> list[list[Completion]]:
         prompts = [r.prompt for r in requests]
         samples = params.samples if params.temperature > 0 else 1
         cache, valid, state, next_position = self._prefill(requests, samples, params.max_tokens)
-        uniforms = _uniforms(seeds, samples, params.max_tokens)
+        uniforms = _uniforms(seeds, samples, params.max_tokens).to(self._policy.device)
         rows = torch.arange(len(prompts) * samples)
         tokens = torch.zeros((len(rows), params.max_tokens), dtype=torch.long)
         logps = torch.zeros((len(rows), params.max_tokens))
@@ -111,7 +117,8 @@ class InProcessSampler:
         done = torch.zeros(len(rows), dtype=torch.bool)
         for t in range(params.max_tokens):
             self._look()
-            chosen, logp = _draw(F.linear(state, self._head), uniforms[rows, t], params.temperature)
+            logits = F.linear(state, self._head).float()
+            chosen, logp = _draw(logits, uniforms[rows, t], params.temperature)
             live = ~done
             alive_rows = rows[live]
             tokens[alive_rows, t] = chosen[live]

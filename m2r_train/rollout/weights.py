@@ -13,6 +13,8 @@ from contextlib import AbstractContextManager, nullcontext
 
 from torch import Tensor, nn
 
+from m2r_train.model.lora import is_adapter, merged
+
 Gather = Callable[[Sequence[nn.Parameter]], AbstractContextManager[object]]
 _LAYER = re.compile(r"^(.*?\.(?:layers|blocks)\.\d+)\.")
 
@@ -29,7 +31,7 @@ def group_names(names: Iterable[str]) -> list[list[str]]:
 def stream(
     module: nn.Module, gather: Gather = lambda _parameters: nullcontext()
 ) -> Iterator[tuple[str, Tensor]]:
-    """Every parameter with its name, a tied one once, group by group.
+    """Every parameter with its name, a tied one once, group by group; adapters are merged.
 
     Each group is read inside ``gather(parameters)``: where parameters are sharded, that makes them
     whole (DeepSpeed's ``zero.GatheredParameters``), for no more than one group at a time. Every
@@ -40,4 +42,5 @@ def stream(
         own = [named[name] for name in names]
         with gather(own):
             for name, parameter in zip(names, own, strict=True):
-                yield name, parameter.detach()
+                if not is_adapter(name):
+                    yield name, merged(module, name, parameter)

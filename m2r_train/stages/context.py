@@ -97,11 +97,12 @@ class Context:
         """The model that ``spec.<path>`` points at, ready to compute."""
         from m2r_train.stages import models  # noqa: PLC0415 - torch
 
-        models.use_threads(self.run_spec.parsed_spec.resources.cpu_threads)
+        spec = self.run_spec.parsed_spec
+        models.use_threads(spec.resources.cpu_threads, gpu=spec.resources.gpus_per_node > 0)
         if ref.preset is not None:
-            return models.preset(self.seed)
+            return models.preset(self.seed, spec)
         with naming(f"spec.{path}"):
-            return models.load(self._fetch(path))
+            return models.load(self._fetch(path), spec)
 
     def samples(
         self, path: str, ref: DatasetRef, split: str, source: str | None = None

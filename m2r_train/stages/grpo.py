@@ -21,7 +21,7 @@ from m2r_train.core.records import Sample
 from m2r_train.core.repetition import has_repetition
 from m2r_train.core.rewards import Reward, score
 from m2r_train.core.shaping import Shaping, shaping_reward
-from m2r_train.engine.local import LocalEngine
+from m2r_train.engine.base import Engine
 from m2r_train.model.policy import Policy, Request
 from m2r_train.model.vision import Picture
 from m2r_train.rollout.base import Completion
@@ -95,14 +95,14 @@ def _shaped(reward: Reward, completion: Completion, shaping: Shaping) -> Reward:
 
 
 def reference_of(policy: Policy) -> Policy:
-    """A frozen copy of the policy as it is now: the KL term's reference."""
-    return policy.copy()
+    """The policy as the run starts, for the KL term: it costs no memory where adapters learn."""
+    return policy.copy() if policy.adapters is None else policy.start()
 
 
 def update(
     policy: Policy,
     reference: Policy | None,
-    engine: LocalEngine,
+    engine: Engine,
     requests: Sequence[Request],
     scored: Scored,
     objective: Objective,
@@ -159,7 +159,7 @@ def update(
                 kl_estimator=objective.kl_estimator,
                 correction_BT=correction_BT,
             )
-            part_loss.backward()  # type: ignore[no-untyped-call]
+            engine.backward(part_loss)
             loss += part_loss.item()
             figures = _figures(stats, entropy_N, logp_N, batch) | gap
             means.append((float(stats["tokens"]), figures))

@@ -14,10 +14,10 @@ from typing import Any, cast
 
 from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.core.records import Sample
-from m2r_train.core.schedules import Curriculum, cosine_kl, learning_rate
-from m2r_train.engine.local import AdamWConfig, LocalEngine
+from m2r_train.core.schedules import Curriculum, kl_coefficient, learning_rate
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
+from m2r_train.stages.engines import training_engine
 from m2r_train.stages.feeding import lay_out
 from m2r_train.stages.grpo import reference_of, score_groups, step_record, update
 from m2r_train.stages.objective import Objective
@@ -32,22 +32,11 @@ def run(ctx: Context) -> dict[str, Any]:
     spec = cast("RLVRSpec", ctx.run_spec.parsed_spec)
     opt, sampling = spec.optimization, spec.rollout
     policy = ctx.policy("model", spec.model)
-    if opt.freeze_vision:
-        policy.freeze_vision()
     samples = {s.id: s for s in ctx.samples("dataset", spec.dataset, "rlvr")}
     refuse_videos("rollout.engine", sampling.engine, samples.values())
     curriculum = _curriculum(spec, samples.values(), ctx.seed)
     ctx.close_labels(task=curriculum.tasks)
-    engine = LocalEngine(
-        policy.module,
-        AdamWConfig(
-            beta1=opt.adam_beta1,
-            beta2=opt.adam_beta2,
-            weight_decay=opt.weight_decay,
-            gradient_clip=opt.gradient_clip,
-        ),
-        frozen=("model.visual.",) if opt.freeze_vision else (),
-    )
+    engine = training_engine(policy, opt, ctx.seed)
     reference = reference_of(policy) if opt.kl.start or opt.kl.end else None
     objective = Objective.of(spec)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
@@ -144,15 +133,14 @@ def _learning_rate(spec: RLVRSpec, step: int) -> float:
         opt.warmup_steps,
         opt.schedule,
         opt.min_learning_rate_ratio,
+        opt.decay_ratio,
     )
 
 
 def _kl_coefficient(spec: RLVRSpec, step: int) -> float:
     """Eq. 7 by the global step, so that a resume goes on where it was."""
     kl = spec.optimization.kl
-    if kl.schedule == "Constant":
-        return kl.start
-    return cosine_kl(step, spec.steps, kl.start, kl.end)
+    return kl_coefficient(step, spec.steps, kl.start, kl.end, kl.schedule)
 
 
 def _one(spec: RLVRSpec) -> bool:

@@ -15,9 +15,10 @@ from m2r_train.core.losses import sft_loss
 from m2r_train.core.packing import PackedRows, pack_rows, padding_ratio
 from m2r_train.core.records import Sample
 from m2r_train.core.schedules import learning_rate
-from m2r_train.engine.local import AdamWConfig, LocalEngine
+from m2r_train.engine.base import Engine
 from m2r_train.model.policy import Policy
 from m2r_train.stages.context import Context
+from m2r_train.stages.engines import training_engine
 from m2r_train.stages.feeding import Lesson, lessons, micro_batches, sft_batches, shown
 
 _CELLS = 4096  # tokens of a micro-batch: bounds memory, changes no gradient
@@ -37,16 +38,7 @@ def run(ctx: Context) -> dict[str, Any]:
         steps=training.steps,
         seed=ctx.seed,
     )
-    engine = LocalEngine(
-        policy.module,
-        AdamWConfig(
-            beta1=training.adam_beta1,
-            beta2=training.adam_beta2,
-            weight_decay=training.weight_decay,
-            gradient_clip=training.gradient_clip,
-        ),
-        frozen=("model.visual.",) if training.freeze_vision else (),
-    )
+    engine = training_engine(policy, training, ctx.seed)
     total = len(batches)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
     warmup = round(training.warmup_ratio * total)
@@ -57,7 +49,7 @@ def run(ctx: Context) -> dict[str, Any]:
                 batch = [course[i] for i in batches[step]]
                 with ctx.phase("train"):
                     with ctx.step(step, engine.state_dict, keep=keep):
-                        loss, tokens, padding = _accumulate(policy, batch, ctx.look)
+                        loss, tokens, padding = _accumulate(policy, engine, batch, ctx.look)
                     lr = learning_rate(
                         step,
                         total,
@@ -65,6 +57,7 @@ def run(ctx: Context) -> dict[str, Any]:
                         warmup,
                         training.schedule,
                         training.min_learning_rate_ratio,
+                        training.decay_ratio,
                     )
                     norm = engine.step(lr)
                 ctx.count_tokens(trained=tokens)
@@ -88,7 +81,7 @@ def run(ctx: Context) -> dict[str, Any]:
 
 
 def _accumulate(
-    policy: Policy, batch: Sequence[Lesson], look: Callable[[], None]
+    policy: Policy, engine: Engine, batch: Sequence[Lesson], look: Callable[[], None]
 ) -> tuple[float, int, float]:
     """Gradient of the batch's mean loss per scored token, in micro-batches.
 
@@ -106,7 +99,7 @@ def _accumulate(
         seen = policy.see([x for lesson in chosen for x in shown(lesson.images, lesson.video)])
         logp_1N = policy.logprobs(packed, seen)[0][None]
         loss = sft_loss(logp_1N, logp_1N.new_ones(logp_1N.shape), normalizer=float(tokens))
-        loss.backward()  # type: ignore[no-untyped-call]
+        engine.backward(loss)
         total += loss.item()
     return total, tokens, padding_ratio(packs)
 

@@ -26,7 +26,7 @@ def test_the_kl_coefficient_goes_one_way_between_its_ends(
     st.integers(0, 300),
     st.integers(1, 200),
     st.integers(0, 50),
-    st.sampled_from(["Constant", "Linear", "Cosine"]),
+    st.sampled_from(["Constant", "Linear", "Cosine", "Wsd"]),
     st.floats(0, 1),
 )
 def test_the_learning_rate_rises_in_the_warm_up_and_never_after(

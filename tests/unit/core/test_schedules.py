@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from m2r_train.api.errors import DataError
-from m2r_train.core.schedules import Curriculum, Order, cosine_kl, learning_rate
+from m2r_train.core.schedules import Curriculum, Order, cosine_kl, kl_coefficient, learning_rate
 
 KL_TABLE = [(0, 0.040000), (250, 0.034289), (500, 0.020500), (750, 0.006711), (1000, 0.001000)]
 
@@ -36,6 +36,28 @@ def test_the_learning_rate_after_the_warm_up(schedule: str, rates: dict[int, flo
     for step, rate in rates.items():
         got = learning_rate(step, 104, 2e-6, 4, schedule, 0.1)  # type: ignore[arg-type]
         assert got == pytest.approx(2e-6 * rate, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("decay_ratio", "rates"),
+    [
+        (20 / 104, {3: 0.8, 4: 1.0, 83: 1.0, 84: 1.0, 94: 0.55, 104: 0.1, 200: 0.1}),
+        (0.0, {4: 1.0, 103: 1.0}),
+        (1.0, {4: 1.0, 54: 0.55, 104: 0.1}),  # begins after the warm-up at the earliest
+    ],
+)
+def test_wsd_is_stable_and_decays_at_the_end(decay_ratio: float, rates: dict[int, float]) -> None:
+    for step, rate in rates.items():
+        got = learning_rate(step, 104, 2e-6, 4, "Wsd", 0.1, decay_ratio)
+        assert got == pytest.approx(2e-6 * rate, rel=1e-12), step
+
+
+def test_a_linear_kl_coefficient_goes_straight_from_start_to_end() -> None:
+    straight = [kl_coefficient(t, 4, 0.04, 0.0, "Linear") for t in range(-1, 6)]
+    assert straight == pytest.approx([0.04, 0.04, 0.03, 0.02, 0.01, 0.0, 0.0])
+    assert kl_coefficient(3, 4, 0.04, 0.0, "Constant") == 0.04
+    assert kl_coefficient(3, 4, 0.04, 0.01, "Cosine") == cosine_kl(3, 4, 0.04, 0.01)
+    assert kl_coefficient(0, 0, 0.04, 0.01, "Linear") == 0.01
 
 
 def test_the_warm_up_rises_in_equal_steps_and_wastes_none() -> None:

@@ -178,11 +178,12 @@ def test_a_prefix_freezes_what_is_under_it_and_nothing_that_only_begins_alike() 
     }
 
 
-def test_a_later_engine_thaws_what_an_earlier_one_froze() -> None:
+def test_what_asks_for_no_gradients_is_not_trained() -> None:
     net = Net()
-    LocalEngine(net, CONFIG, ("tower.",))
-    LocalEngine(net, CONFIG)
-    assert all(p.requires_grad for p in net.parameters())
+    net.bias.requires_grad_(False)
+    engine = LocalEngine(net, CONFIG, ("tower.",))
+    assert set(engine.state_dict()) == {"param/towering", "param/norm.weight"}
+    assert {n for n, p in net.named_parameters() if p.requires_grad} == {"towering", "norm.weight"}
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])

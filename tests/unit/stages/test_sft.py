@@ -7,9 +7,11 @@ import torch
 from unit.model.tinies import hf_logits, picture, png, sample, small_policy
 
 from m2r_train.core.records import Sample
+from m2r_train.engine.local import AdamWConfig, LocalEngine
 from m2r_train.stages import sft
 from m2r_train.stages.feeding import lay_out, lessons, request
 
+ADAMW = AdamWConfig(beta1=0.9, beta2=0.95, weight_decay=0.0, gradient_clip=0.0)
 SHORT = "<think>so 3</think><answer>\\boxed{3}</answer>"
 LONG = "<think>the answer is right so 3 how many red blue cubes</think><answer>\\boxed{3}</answer>"
 
@@ -37,7 +39,8 @@ def test_loss_and_gradients_are_those_of_separate_sequences(
     policy = small_policy(merge=2)
     policy.module.double()
     samples = mixed()
-    loss, tokens, _ = sft._accumulate(policy, lessons(policy, samples), lambda: None)
+    engine = LocalEngine(policy.module, ADAMW)
+    loss, tokens, _ = sft._accumulate(policy, engine, lessons(policy, samples), lambda: None)
     ours = {n: p.grad for n, p in policy.module.named_parameters()}
     policy.module.zero_grad()
 
@@ -63,12 +66,13 @@ def test_a_step_asks_before_each_micro_batch_whether_to_go_on(
     policy = small_policy()
     chain = "<think>so 3</think><answer>\\boxed{3}</answer>"
     course = lessons(policy, [sample(id=f"q{i}", chain=chain) for i in range(3)])
+    engine = LocalEngine(policy.module, ADAMW)
     looks: list[int] = []
-    sft._accumulate(policy, course, lambda: looks.append(1))
+    sft._accumulate(policy, engine, course, lambda: looks.append(1))
     assert len(looks) == len(course) == 3
 
     def leave() -> None:
         raise InterruptedError("asked to stop")
 
     with pytest.raises(InterruptedError):
-        sft._accumulate(policy, course, leave)
+        sft._accumulate(policy, engine, course, leave)
