@@ -96,7 +96,7 @@ clean:  ## remove .venv and caches in the tree; stores, reports and the user's c
 	@rm -rf .venv .venv-rollout .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 
 ##@ Measure
-.PHONY: bench-sim bench-rewards bench-rlvr bench-sft bench-logprobs bench-losses bench-resume
+.PHONY: bench-sim bench-rewards bench-rlvr bench-rlvr-larger bench-sft bench-logprobs bench-losses bench-resume
 .PHONY: bench-recovery bench-operator bench-checkpoint bench-scorers
 bench-sim: setup-bench  ## scenes and pictures a second
 	@$(VENV)/python bench/bench_sim.py
@@ -109,6 +109,9 @@ bench-scorers: setup-dev  ## time of every benchmark's rules on texts written to
 
 bench-rlvr: setup-bench  ## completions a second of a GRPO step, against TRL
 	@$(VENV)/python bench/bench_rlvr.py
+
+bench-rlvr-larger: setup-bench  ## the same on a model of 100 million parameters
+	@$(VENV)/python bench/bench_rlvr.py --model larger
 
 bench-sft: setup-bench  ## trained tokens a second of multimodal SFT, against TRL
 	@$(VENV)/python bench/bench_sft.py

@@ -48,22 +48,30 @@ def rows_attention(
             module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **others
         )
         return out
+    scale = scaling if scaling is not None else query.shape[-1] ** -0.5
+    return attend(attention_mask, query, key, value, scale, dropout), None
+
+
+def attend(
+    plan: Attention, query: Tensor, key: Tensor, value: Tensor, scaling: float, dropout: float = 0.0
+) -> Tensor:
+    """query (1, H, L, E), key and value (1, K, L, E) -> (1, L, H, E), by the calls of ``plan``."""
     groups = query.shape[1] // key.shape[1]
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))  # (L, heads, E)
     if groups > 1:
         k, v = (x.repeat_interleave(groups, dim=1) for x in (k, v))
-    sizes = [part.cells for part in attention_mask.parts]
+    sizes = [part.cells for part in plan.parts]
     pieces = zip(*(x.split_with_sizes(sizes) for x in (q, k, v)), strict=True)
     done = [
         _whole(part, piece, scaling, dropout)
         if isinstance(part, Whole)
         else _cut(part, piece, scaling, dropout)
-        for part, piece in zip(attention_mask.parts, pieces, strict=True)
+        for part, piece in zip(plan.parts, pieces, strict=True)
     ]
-    return torch.cat(done)[None], None
+    return torch.cat(done)[None]
 
 
-def _whole(part: Whole, qkv: Sequence[Tensor], scaling: float | None, dropout: float) -> Tensor:
+def _whole(part: Whole, qkv: Sequence[Tensor], scaling: float, dropout: float) -> Tensor:
     rows, width = len(part.lengths), max(part.lengths)
     if part.padded:
         qkv = [_spread(x, part.place_N, rows * width) for x in qkv]
@@ -74,7 +82,7 @@ def _whole(part: Whole, qkv: Sequence[Tensor], scaling: float | None, dropout: f
     return out
 
 
-def _cut(part: Cut, qkv: Sequence[Tensor], scaling: float | None, dropout: float) -> Tensor:
+def _cut(part: Cut, qkv: Sequence[Tensor], scaling: float, dropout: float) -> Tensor:
     sizes = [part.trunk, *part.runs]
     (q0, *qs), (k0, *ks), (v0, *vs) = (x[None].split_with_sizes(sizes, dim=1) for x in qkv)
     done = []
@@ -89,7 +97,7 @@ def _cut(part: Cut, qkv: Sequence[Tensor], scaling: float | None, dropout: float
 
 
 def _attend(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float | None, dropout: float
+    q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scaling: float, dropout: float
 ) -> Tensor:
     """All (rows, cells, H, E); without a mask each query sees its own past."""
     q, k, v = (x.transpose(1, 2) for x in (q, k, v))

@@ -4,8 +4,8 @@ Why own code: a tiny model spends its time in dispatch, not in arithmetic, so wh
 operations a token: prompts are prefilled once and shared by their group, projections are fused,
 the cache is static, finished rows leave the batch, and one uniform number a token decides it.
 
-Shapes: B prompts, G samples, R = rows still running (at most B * G), P prompt tokens padded on
-the left, C completion tokens, H heads, K key-value heads, E head size, D hidden size, V vocabulary.
+Shapes: B prompts, G samples, R = rows still running (at most B * G), P tokens of the longest
+prompt, C completion tokens, H heads, K key-value heads, E head size, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F  # noqa: N812 - PyTorch's own convention
 
+from m2r_train.core.packing import Row, pack_rows
+from m2r_train.model.attention import attend
 from m2r_train.model.policy import Policy, Request
 from m2r_train.rollout.base import Completion, SamplingParams
 from m2r_train.rollout.weights import stream
@@ -146,34 +148,40 @@ class InProcessSampler:
         """
         policy = self._policy
         prompts = [r.prompt for r in requests]
-        width = max(len(p.tokens) for p in prompts)
-        tokens = torch.full((len(prompts), width), policy.pad_token, dtype=torch.long)
-        positions = torch.zeros((3, len(prompts), width), dtype=torch.long)
-        valid = torch.zeros((len(prompts), width), dtype=torch.bool)
-        for i, prompt in enumerate(prompts):
-            n = len(prompt.tokens)
-            tokens[i, width - n :] = torch.tensor(prompt.tokens)
-            positions[:, i, width - n :] = prompt.positions
-            valid[i, width - n :] = True
-        x = policy.embed(tokens, valid, policy.see([image for r in requests for image in r.images]))
+        lengths = [len(p.tokens) for p in prompts]
+        width = max(lengths)
+        # prompts lie behind each other, as in training; in the cache they end at one column
+        packed = pack_rows([Row(p.tokens, p.positions, ()) for p in prompts])
+        column = torch.cat(
+            [torch.arange(r * width - n, r * width) for r, n in enumerate(lengths, 1)]
+        )
+        valid = torch.zeros(len(prompts) * width, dtype=torch.bool)
+        valid[column] = True
+        seen = policy.see([image for r in requests for image in r.images])
+        x = policy.embed(packed.tokens_L, packed.prefix_L, seen)[None]
+        positions = packed.positions_3L[:, None]
         cos, sin = policy.module.model.language_model.rotary_emb(x, positions)
-        causal = torch.ones((width, width), dtype=torch.bool).tril()
-        mask = (causal & valid[:, None, :])[:, None] | torch.eye(width, dtype=torch.bool)
         cache = []
         for layer in self._layers:
             q, k, v = self._qkv(layer, x, cos[:, None], sin[:, None])
-            x = self._finish(layer, x, self._attend(q, k, v, mask))
+            mixed = attend(packed.attention, q, k, v, self._head_dim**-0.5)
+            x = self._finish(layer, x, mixed.flatten(2))
             pair = []
             for part in (k, v):
                 full = part.new_zeros(
                     len(prompts) * samples, self._kv_heads, width + room, self._head_dim
                 )
-                full[:, :, :width] = part.repeat_interleave(samples, dim=0)
+                grid = part.new_zeros(len(prompts) * width, self._kv_heads, self._head_dim)
+                grid[column] = part[0].transpose(0, 1)
+                grid = grid.view(len(prompts), width, *grid.shape[1:]).transpose(1, 2)
+                full[:, :, :width] = grid.repeat_interleave(samples, dim=0)
                 pair.append(full)
             cache.append((pair[0], pair[1]))
-        last = self._rms(x[:, -1], self._norm).repeat_interleave(samples, dim=0)
+        ends = torch.tensor(lengths).cumsum(0) - 1
+        last = self._rms(x[0, ends], self._norm).repeat_interleave(samples, dim=0)
         room_valid = torch.zeros((len(prompts), room), dtype=torch.bool)
-        all_valid = torch.cat([valid, room_valid], dim=1).repeat_interleave(samples, dim=0)
+        all_valid = torch.cat([valid.view(len(prompts), width), room_valid], dim=1)
+        all_valid = all_valid.repeat_interleave(samples, dim=0)
         next_position = torch.tensor([int(p.positions[:, -1].max()) + 1 for p in prompts])
         return cache, all_valid, last, next_position.repeat_interleave(samples)
 
