@@ -134,6 +134,10 @@ bench-recovery: setup-dev  ## the same on a cluster: pods taken away, until the 
 bench-operator: setup-dev  ## create to Job, writes a run, memory, restart of the operator (root)
 	@$(VENV)/python bench/bench_operator.py
 
+.PHONY: bench-gpu
+bench-gpu:  ## one GPU: a GRPO step against its bound, in the environment that PYTHON belongs to
+	@PYTHONPATH=. $(PYTHON) bench/bench_gpu.py $(ARGS)
+
 .PHONY: bench-vllm
 bench-vllm: setup-rollout  ## generation against bare vLLM's, and the share of weight transfer
 	@.venv-rollout/bin/python bench/bench_vllm.py

@@ -8,8 +8,8 @@ prompts in the same order, with the same rewards, group size, sampling and optim
 a model of some 100 million random parameters; as it solves nothing, a hash of each completion is
 its reward. A block of TRL's steps is followed by one of ours, in one process, so that a
 disturbance of the machine hits both. Ours are the calls of ``m2r_train/stages/rlvr.py``; left out
-are journal and checkpoint, which TRL does not write here either. TRL is one ``GRPOTrainer.train()``; its clock stops while its
-data loader decodes pictures, ours does not.
+are journal and checkpoint, which TRL does not write here either. TRL is one
+``GRPOTrainer.train()``; its clock stops while its data loader decodes pictures, ours does not.
 
 Prints Markdown (settings, then a table) and fails when a ratio of the medians is below the goal,
 when more of our cells hold no token than may, or when the two did not do the same work: other

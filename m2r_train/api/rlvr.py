@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from m2r_train.api.common import Checkpoint, Engine, JobSpec, Schedule
+from m2r_train.api.heldout import HeldOut
 from m2r_train.api.refs import DatasetRef, Metadata, ModelRef
 from m2r_train.api.schema import (
     API_VERSION,
@@ -307,6 +308,9 @@ class RLVRSpec(JobSpec):
     )
     checkpoint: RLVRCheckpoint = Field(
         default_factory=RLVRCheckpoint, description="How often state is saved."
+    )
+    evaluation: HeldOut | None = Field(
+        default=None, description="Greedy accuracy during training; left out: none."
     )
     rules = (
         *JobSpec.rules,

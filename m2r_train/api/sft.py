@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from m2r_train.api.common import Checkpoint, JobSpec
+from m2r_train.api.heldout import SFTHeldOut
 from m2r_train.api.refs import DatasetRef, Metadata, ModelRef
 from m2r_train.api.schema import API_VERSION, Model, PositiveCount, Ratio, Unbounded
 from m2r_train.api.status import JobStatus
@@ -61,6 +62,9 @@ class SFTSpec(JobSpec):
     )
     checkpoint: Checkpoint = Field(
         default_factory=Checkpoint, description="How often state is saved."
+    )
+    evaluation: SFTHeldOut | None = Field(
+        default=None, description="Evaluation during training; left out: none."
     )
     rules = (*JobSpec.rules,)
 

@@ -117,8 +117,8 @@ def _patchify_equal(pixels_IHW3: np.ndarray, processor: Any) -> list[tuple[Tenso
         processor.temporal_patch_size,
     )
     n, height, width, _ = pixels_IHW3.shape
-    mean = torch.tensor(processor.image_mean) * 255.0
-    std = torch.tensor(processor.image_std) * 255.0
+    mean = torch.tensor(processor.image_mean, device="cpu") * 255.0
+    std = torch.tensor(processor.image_std, device="cpu") * 255.0
     x = (torch.from_numpy(pixels_IHW3).float() - mean) / std
     gh, gw = height // p, width // p
     # patches of one merge block are neighbours; a still image is repeated along time

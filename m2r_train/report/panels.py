@@ -55,6 +55,8 @@ PANELS = (
     Panel("reward_std", "Reward spread", "standard deviation within the step", floor=0.0),
     Panel("advantage_weight", "Advantage weight", "mean, paper equation 6", floor=0.0),
     Panel("loss", "Loss", ""),
+    Panel("eval_loss", "Held-out loss", "nats per token", floor=0.0, smoothed=False),
+    Panel("eval_accuracy", "Held-out accuracy", "greedy", 0.0, 1.0, smoothed=False),
     Panel("grad_norm", "Gradient norm", "before clipping", floor=0.0),
     Panel("lr", "Learning rate", "its schedule", floor=0.0, smoothed=False),
     Panel("clip_ratio", "Clipped tokens", "share", floor=0.0),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-PHASES = ("data", "generate", "reward", "train", "sync", "checkpoint")
+PHASES = ("data", "generate", "reward", "train", "sync", "checkpoint", "evaluate")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

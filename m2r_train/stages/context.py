@@ -210,6 +210,13 @@ class Context:
             self._leave(done)
         self.saver.pace.begin_step()
 
+    def tell_heldout(self, total: int, figures: Mapping[str, Scalar]) -> None:
+        """Note what the last evaluation found, after all ``total`` steps."""
+        if figures:
+            self.history.append({"step": total, **figures})
+            self.metrics.record_step(figures)
+            self._close_timings(total)
+
     def leave_if_asked(self, done: int) -> None:
         """Raise ``Preempted`` when a stop was asked for; everything up to ``done`` is saved."""
         if self.stop:

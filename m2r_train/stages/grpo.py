@@ -135,7 +135,7 @@ def update(
         for p, part in enumerate(parts):
             if number == 0:
                 look()
-            batch = _Batch.of(policy, requests, scored, part, objective)
+            batch = _Batch.of(policy, requests, scored, part, objective).to(policy.device)
             logp_N, entropy_N = policy.logprobs(
                 batch.packed, batch.see(policy), objective.temperature, entropies=True
             )
@@ -242,6 +242,16 @@ class _Batch:
             torch.tensor([a for i in part for a in scored.advantages[i].advantages]),
             torch.tensor([p for i in part for c in scored.groups[i] for p in c.logprobs]),
             mask,
+        )
+
+    def to(self, device: torch.device) -> _Batch:
+        """The same where the policy computes; pictures go there when they are seen."""
+        return replace(
+            self,
+            packed=self.packed.to(device),
+            advantages_B=self.advantages_B.to(device),
+            sampled_N=self.sampled_N.to(device),
+            mask_BT=self.mask_BT.to(device),
         )
 
     def see(self, policy: Policy) -> Tensor:

@@ -8,18 +8,20 @@ earn Eq. 9. Rollouts are on-policy, so the ratio's denominator is the policy's o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, cast
 
 from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.core.records import Sample
 from m2r_train.core.schedules import Curriculum, kl_coefficient, learning_rate
+from m2r_train.model.policy import Policy
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
 from m2r_train.stages.engines import training_engine
 from m2r_train.stages.feeding import lay_out
 from m2r_train.stages.grpo import reference_of, score_groups, step_record, update
+from m2r_train.stages.heldout import Figures, HeldOutSet
 from m2r_train.stages.objective import Objective
 from m2r_train.stages.redraw import Draw, redraw, spares, taken_before
 from m2r_train.stages.rollouts import Desk, rollout_engine
@@ -53,6 +55,7 @@ def run(ctx: Context) -> dict[str, Any]:
         with ctx.phase("reward"):
             return Draw(requests, score_groups(policy, chosen, groups, objective))
 
+    evaluate = _evaluation(ctx, spec, policy, desk)
     keep = spec.checkpoint.keep
     watch = Watch(ctx, spec.monitors)
     taken = taken_before(ctx.history)
@@ -65,6 +68,7 @@ def run(ctx: Context) -> dict[str, Any]:
                 beta = _kl_coefficient(spec, step)
                 rate = _learning_rate(spec, step)
                 with ctx.step(step, engine.state_dict, keep=keep):
+                    figures = evaluate(step)
                     first = draw(step, 0, chosen)
                     drawn = redraw(
                         first,
@@ -93,7 +97,7 @@ def run(ctx: Context) -> dict[str, Any]:
                 taken = {t: taken.get(t, 0) + drawn.taken.get(t, 0) for t in {*taken, *drawn.taken}}
                 if difficulty is not None:
                     record["difficulty"] = difficulty
-                record |= {"kl_coefficient": beta, "lr": rate}
+                record |= {"kl_coefficient": beta, "lr": rate, **figures}
                 record |= watch.signs({"step": step, **record})
                 desk.trace(step, spec.steps, drawn.scored.samples, drawn.scored)
                 ctx.finish_step(
@@ -106,8 +110,27 @@ def run(ctx: Context) -> dict[str, Any]:
                     shown=("reward", "accuracy", "completion_tokens"),
                 )
         watch.end_if_collapsed()
+        with ctx.step(spec.steps, engine.state_dict, keep=keep):
+            ctx.tell_heldout(spec.steps, evaluate(None))
         outcome = ctx.publish_model(policy)
     return {"step": spec.steps, "steps": spec.steps, **outcome}
+
+
+def _evaluation(
+    ctx: Context, spec: RLVRSpec, policy: Policy, desk: Desk
+) -> Callable[[int | None], Figures]:
+    """What evaluates the policy before a step, where it is due, or (None) at the end."""
+    if spec.evaluation is None:
+        return lambda _step: {}
+    held_out = HeldOutSet(ctx, spec.evaluation, policy)
+
+    def evaluate(step: int | None) -> Figures:
+        if step is not None and not held_out.due(step):
+            return {}
+        with ctx.phase("evaluate"):
+            return held_out.accuracy(desk.greedy, spec.rollout.max_completion_tokens)
+
+    return evaluate
 
 
 def _curriculum(spec: RLVRSpec, samples: Iterable[Sample], seed: int) -> Curriculum:

@@ -77,6 +77,18 @@ class Desk:
         rollouts are in the journal costs no transfer of weights, and no memory of a GPU."""
         self._behind = True
 
+    def greedy(
+        self, requests: Sequence[Request], seeds: Sequence[int], params: SamplingParams
+    ) -> Groups:
+        """Completions of other prompts by the policy as it is; the journal knows nothing of them.
+
+        The engine is brought up to date first, as it would be for the next rollouts.
+        """
+        if self._behind:
+            self.engine.update_weights()
+            self._behind = False
+        return self.engine.generate(requests, seeds, params)
+
     def rollouts(
         self, step: int, samples: Sequence[Sample], redraw: int = 0
     ) -> tuple[list[Request], Groups]:

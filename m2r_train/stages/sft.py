@@ -17,9 +17,11 @@ from m2r_train.core.records import Sample
 from m2r_train.core.schedules import learning_rate
 from m2r_train.engine.base import Engine
 from m2r_train.model.policy import Policy
+from m2r_train.rollout.sampler import InProcessSampler
 from m2r_train.stages.context import Context
 from m2r_train.stages.engines import training_engine
 from m2r_train.stages.feeding import Lesson, lessons, micro_batches, sft_batches, shown
+from m2r_train.stages.heldout import Figures, HeldOutSet
 
 _CELLS = 4096  # tokens of a micro-batch: bounds memory, changes no gradient
 
@@ -41,12 +43,15 @@ def run(ctx: Context) -> dict[str, Any]:
     engine = training_engine(policy, training, ctx.seed)
     total = len(batches)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
+    evaluate = _evaluation(ctx, spec, policy)
     warmup = round(training.warmup_ratio * total)
     keep = spec.checkpoint.keep
     with ctx.running(total, start):
         with ctx.stop.when_asked():
             for step in range(start, total):
                 batch = [course[i] for i in batches[step]]
+                with ctx.step(step, engine.state_dict, keep=keep):
+                    figures = evaluate(step)
                 with ctx.phase("train"):
                     with ctx.step(step, engine.state_dict, keep=keep):
                         loss, tokens, padding = _accumulate(policy, engine, batch, ctx.look)
@@ -70,14 +75,38 @@ def run(ctx: Context) -> dict[str, Any]:
                         "grad_norm": norm,
                         "tokens": tokens,
                         "padding": padding,
+                        **figures,
                     },
                     engine.state_dict,
                     every=spec.checkpoint.every_steps,
                     keep=keep,
                     shown=("loss",),
                 )
+        with ctx.step(total, engine.state_dict, keep=keep):
+            ctx.tell_heldout(total, evaluate(None))
         outcome = ctx.publish_model(policy)
     return {"step": total, "steps": total, **outcome}
+
+
+def _evaluation(ctx: Context, spec: SFTSpec, policy: Policy) -> Callable[[int | None], Figures]:
+    """What evaluates the model before a step, where it is due, or (None) at the end."""
+    asked = spec.evaluation
+    if asked is None:
+        return lambda _step: {}
+    held_out = HeldOutSet(ctx, asked, policy)
+    sampler = InProcessSampler(policy, look=ctx.look) if asked.accuracy else None
+
+    def evaluate(step: int | None) -> Figures:
+        if step is not None and not held_out.due(step):
+            return {}
+        with ctx.phase("evaluate"):
+            figures = held_out.loss(_CELLS)
+            if sampler is not None:
+                sampler.update_weights()
+                figures |= held_out.accuracy(sampler.generate, asked.max_completion_tokens)
+        return figures
+
+    return evaluate
 
 
 def _accumulate(

@@ -12,7 +12,10 @@ Keys that the stages write (the report draws any of them that it finds):
   difficulty prompts sampler_logp_diff padding``; where asked for ``sampler_ratio sampler_ratio_max
   sampler_ratio_cut redrawn redrawn/TASK zero_signal_left``; ``alarms`` where there are any
 * ``padding`` is the share of the cells that training computes which hold no token
-* timings: ``step`` and seconds per phase (``generate reward train sync checkpoint data``)
+* both, where asked for: ``eval_loss eval_accuracy``, of the model before the step; the last ones
+  stand in a record of their own, whose step is the number of steps
+* timings: ``step`` and seconds per phase (``generate reward train sync checkpoint data
+  evaluate``)
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ BY_RUN: tuple[str, ...] = ()
 OTHER = "other"
 MAX_VALUES_PER_LABEL = 64
 
-PHASES = ("generate", "reward", "train", "sync", "checkpoint", "data")
+PHASES = ("generate", "reward", "train", "sync", "checkpoint", "data", "evaluate")
 TOKEN_KINDS = ("prompt", "completion", "trained")
 COMPONENTS = ("total", "task", "format", "ednm", "exact")
 CHECKPOINT_PHASES = ("snapshot", "upload", "restore")
@@ -114,6 +114,10 @@ TRAINER_SERIES: tuple[Series, ...] = (
            "Mean raw importance ratio of trainer and sampler, where it is corrected.", "ratio"),
     Series("m2r_sampler_ratio_cut", "gauge", "Share of tokens whose importance ratio was cut.",
            "ratio"),
+    Series("m2r_heldout_loss", "gauge",
+           "Loss per token on samples that are not trained on (evaluation).", "nats"),
+    Series("m2r_heldout_accuracy_ratio", "gauge",
+           "Greedy accuracy on samples that are not trained on (evaluation).", "ratio"),
     Series("m2r_alarm", "gauge", "Whether a sign of collapse is there (1) or not (0).", "bool",
            {"sign": SIGNS}),
     Series("m2r_checkpoint_seconds", "histogram", "Duration of each checkpoint, by phase.",
@@ -149,6 +153,8 @@ STEP_GAUGES: Mapping[str, str] = MappingProxyType({
     "loss": "m2r_loss",
     "grad_norm": "m2r_grad_norm",
     "lr": "m2r_learning_rate",
+    "eval_loss": "m2r_heldout_loss",
+    "eval_accuracy": "m2r_heldout_accuracy_ratio",
     "truncated": "m2r_truncated_ratio",
     "repetition": "m2r_repetition_ratio",
     "format_valid": "m2r_format_valid_ratio",

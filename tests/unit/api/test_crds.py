@@ -196,7 +196,15 @@ def test_everything_that_changes_the_result_is_immutable() -> None:
     fixed = {r["fieldPath"] for r in rules if "oldSelf" in r["rule"]}
     assert fixed == {
         *(".model", ".dataset", ".steps", ".rollout", ".rewards", ".optimization", ".curriculum"),
-        *(".monitors", ".checkpoint", ".seed", ".storage", ".managedBy", ".resources"),
+        *(
+            ".monitors",
+            ".checkpoint",
+            ".evaluation",
+            ".seed",
+            ".storage",
+            ".managedBy",
+            ".resources",
+        ),
     }
 
 

@@ -90,9 +90,8 @@ def context(
     """A new attempt at the run in ``folder``."""
     parsed = (SFTSpec if kind == "SFTJob" else RLVRSpec).model_validate(spec)
     inputs = {"dataset": RunInput(uri=spec["dataset"]["uri"])}
-    part = spec.get("training", spec)
-    if "evaluation" in part:
-        inputs["evaluation.dataset"] = RunInput(uri=part["evaluation"]["dataset"]["uri"])
+    if "evaluation" in spec:
+        inputs["evaluation.dataset"] = RunInput(uri=spec["evaluation"]["dataset"]["uri"])
     return Context(
         run_spec=RunSpec(
             kind=kind,
