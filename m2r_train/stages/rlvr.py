@@ -36,7 +36,7 @@ def run(ctx: Context) -> dict[str, Any]:
     samples = {s.id: s for s in ctx.samples("dataset", spec.dataset, "rlvr")}
     curriculum = _curriculum(spec, samples.values(), ctx.seed)
     ctx.close_labels(task=curriculum.tasks)
-    engine = training_engine(policy, opt)
+    engine = training_engine(policy, opt, ctx.ranks)
     reference = reference_of(policy) if opt.kl.start or opt.kl.end else None
     objective = Objective.of(spec)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
@@ -51,7 +51,7 @@ def run(ctx: Context) -> dict[str, Any]:
     def draw(step: int, number: int, chosen: Sequence[Sample]) -> Draw:
         requests, groups = desk.rollouts(step, chosen, number)
         with ctx.phase("reward"):
-            return Draw(requests, score_groups(policy, chosen, groups, objective))
+            return Draw(requests, score_groups(policy, chosen, groups, objective, ctx.ranks))
 
     keep = spec.checkpoint.keep
     watch = Watch(ctx, spec.monitors)
@@ -83,6 +83,7 @@ def run(ctx: Context) -> dict[str, Any]:
                             beta,
                             rate,
                             ctx.look,
+                            ctx.ranks,
                         )
                 desk.policy_changed()
                 # What is told of the policy is of the prompts as they came, not of those kept.
@@ -106,7 +107,8 @@ def run(ctx: Context) -> dict[str, Any]:
                     shown=("reward", "accuracy", "completion_tokens"),
                 )
         watch.end_if_collapsed()
-        outcome = ctx.publish_model(policy)
+        with engine.gathered():
+            outcome = ctx.publish_model(policy)
     return {"step": spec.steps, "steps": spec.steps, **outcome}
 
 
