@@ -1,8 +1,7 @@
-"""Ranks that are several processes: torch.distributed, gloo between hosts' memories, nccl between
-GPUs.
+"""Ranks that are several processes: torch.distributed, gloo in host memory, nccl between GPUs.
 
-A wait for the others is bounded, and what goes wrong in one is `RanksLostError`. A rank that ends closes
-its connections, so the others learn of it at their next agreement, and none of them hangs.
+A wait for the others is bounded, and what goes wrong in one is `RanksLostError`. A rank that ends
+closes its connections, so the others learn of it at their next agreement, and none of them hangs.
 """
 
 from __future__ import annotations

@@ -28,4 +28,4 @@ def test_a_step_asks_before_each_micro_batch_whether_to_go_on(
         raise InterruptedError("asked to stop")
 
     with pytest.raises(InterruptedError):
-        sft._accumulate(policy, course, leave)
+        sft._accumulate(policy, engine, course, leave)
