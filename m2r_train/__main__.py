@@ -9,11 +9,13 @@ from __future__ import annotations
 import os
 import sys
 
+from m2r_train import lifeline
 from m2r_train.stages.stop import StopRequest
 
 
 def main() -> None:
     """Run the command, and end without taking torch apart: that costs a second of the grace."""
+    lifeline.hold()
     stop = StopRequest()
     if sys.argv[1:2] == ["stage"]:
         stop.listen()

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from m2r_train import __version__
+from m2r_train import __version__, lifeline
 from m2r_train.api.errors import ConfigError, M2RError, SpecError, naming
 from m2r_train.stages.stop import StopRequest
 
@@ -51,7 +51,8 @@ def main(stop: StopRequest | None = None) -> None:
             raise KeyboardInterrupt
     except M2RError as error:
         for line in getattr(error, "lines", None) or [str(error)]:
-            _complain(line)
+            if not lifeline.is_held():  # else the launcher tells, once for all ranks
+                _complain(line)
         sys.exit(error.exit_code)
     except typer.TyperException as error:
         _complain(error.format_message())
@@ -89,9 +90,15 @@ def run(
     """Run manifests on this machine, in the order of their references; resumes what is there."""
     from m2r_train.api import load_manifests, order
     from m2r_train.api.runspec import RunStorage
+    from m2r_train.engine.ranks import RANK, seat_here
     from m2r_train.stages.support import refuse_unsupported
     from m2r_train.telemetry.progress import Progress
 
+    if seat_here() is not None:
+        raise ConfigError(
+            f"{RANK} is set: m2r run starts the ranks of a run itself; without torchrun it works, "
+            "and m2r stage works with it"
+        )
     resources = order(load_manifests(file))
     for resource in resources:  # before the first has run for hours
         with naming(resource.where):

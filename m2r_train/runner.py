@@ -7,6 +7,7 @@ changed manifest, or changed data, starts afresh.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,8 @@ from m2r_train.api.runspec import (
     local_uid,
     resolved,
 )
-from m2r_train.stages.entry import run_stage
+from m2r_train.launching import launch, ranks_of
+from m2r_train.stages.entry import outcome_of, run_stage
 from m2r_train.stages.stop import StopRequest
 from m2r_train.store import fetch_uri
 from m2r_train.telemetry.progress import Progress
@@ -76,11 +78,26 @@ def run_all(
                 seed=seed,
                 cache_dir=cache_dir,
             )
-            outcome = run_stage(run_spec, progress=progress, cache_dir=cache_dir, stop=stop)
+            outcome = _carried(run_spec, progress, cache_dir, stop)
         finished[resource.namespace, resource.kind, resource.name] = Finished(
             run_spec=run_spec, outcome=outcome
         )
     return list(finished.values())
+
+
+def _carried(
+    run_spec: RunSpec, progress: Progress, cache_dir: Path, stop: StopRequest
+) -> Mapping[str, Any]:
+    """The outcome of a run, by this process or by ranks: those of one node, as there is one."""
+    here = copy.deepcopy(run_spec.spec)
+    here["resources"]["nodes"] = 1
+    local = run_spec.model_copy(update={"spec": here})
+    if ranks_of(local) > 1 and outcome_of(local) is None:
+        launch(local, port=0, stop=stop)
+        outcome = outcome_of(local)
+        assert outcome is not None
+        return outcome
+    return run_stage(run_spec, progress=progress, cache_dir=cache_dir, stop=stop)
 
 
 def resolve(

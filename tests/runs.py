@@ -276,6 +276,11 @@ class Process:
         self._out.extend(self._popen.stdout)
 
     @property
+    def pid(self) -> int:
+        """Its number."""
+        return self._popen.pid
+
+    @property
     def running(self) -> bool:
         """Whether the process has not ended yet."""
         return self._popen.poll() is None

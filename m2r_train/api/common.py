@@ -84,6 +84,13 @@ class Resources(Model):
     gpus_per_node: Annotated[int, Field(ge=0, le=64)] = Field(
         default=0, description="Accelerators of each pod; 0 computes on the CPU."
     )
+    processes_per_node: Annotated[int, Field(ge=1, le=64)] | None = Field(
+        default=None,
+        description=(
+            "Training processes of each pod, which share its CPU; left out: one for each "
+            "accelerator, at least one."
+        ),
+    )
     gpu_resource: QualifiedName = Field(
         default="nvidia.com/gpu", description="Extended resource that an accelerator is asked by."
     )
@@ -97,6 +104,11 @@ class Resources(Model):
         default="8Gi", description="Upper bound of /dev/shm of each pod in bytes."
     )
     rdma: Rdma | None = Field(default=None, description="RDMA devices of each pod.")
+
+    @property
+    def processes(self) -> int:
+        """Training processes of each pod."""
+        return self.processes_per_node or max(1, self.gpus_per_node)
 
     @property
     def cpu_threads(self) -> int:

@@ -59,6 +59,10 @@ class RunInput(Model):
     digest: ShortText | None = None
 
 
+GANGS: Final = ("SFTJob", "RLVRJob")
+"""Kinds whose processes compute each step together; those of others make parts of the work."""
+
+
 class RunSpec(Model):
     """One attempt at one run. ``inputs`` is keyed by field path, as ``input_refs`` names them."""
 
@@ -108,6 +112,16 @@ class RunSpec(Model):
         """The run's folder under ``storage.uri``: ``<namespace>/<kind>/<name>-<uid8>``."""
         meta = self.metadata
         return run_prefix(meta.namespace, self.kind, meta.name, meta.uid)
+
+    @property
+    def processes(self) -> int:
+        """Processes of each pod that work on the run together."""
+        return self.parsed_spec.resources.processes if self.kind in GANGS else 1
+
+    @property
+    def threads(self) -> int:
+        """Compute threads of each process."""
+        return max(1, self.parsed_spec.resources.cpu_threads // self.processes)
 
     @property
     def parsed_spec(self) -> JobSpec:

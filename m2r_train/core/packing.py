@@ -89,6 +89,13 @@ def padding_ratio(packs: Iterable[PackedRows]) -> float:
     return Attention(tuple(part for p in packs for part in p.attention.parts)).padding_ratio
 
 
+def cells(packs: Iterable[PackedRows]) -> tuple[int, int]:
+    """(empty, all) cells that attention computes: what ``padding_ratio`` divides."""
+    parts = [part for p in packs for part in p.attention.parts]
+    empty = sum(part.padded for part in parts)
+    return empty, empty + sum(part.cells for part in parts)
+
+
 def pack_rows(rows: Sequence[Row]) -> PackedRows:
     """Lay rows behind each other in one sequence.
 

@@ -21,6 +21,8 @@ from m2r_train.api.refs import DatasetRef, ModelRef
 from m2r_train.api.runspec import RunSpec
 from m2r_train.core.records import Sample
 from m2r_train.data.user import read_user_dataset
+from m2r_train.engine.ranks import ALONE as ONE_RANK
+from m2r_train.engine.ranks import Ranks
 from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.saving import Saver, records
 from m2r_train.stages.stop import StopNow, StopRequest
@@ -52,6 +54,7 @@ class Context:
     stop: StopRequest = field(default_factory=StopRequest)
     server: StatusServer | None = None
     place: Place = ALONE
+    ranks: Ranks = ONE_RANK
     done: int | None = None  # steps done, once one is done or was found done
     history: History = field(default_factory=History)
     timings: History = field(default_factory=History)
@@ -98,7 +101,7 @@ class Context:
         from m2r_train.stages import models  # noqa: PLC0415 - torch
 
         spec = self.run_spec.parsed_spec
-        models.use_threads(spec.resources.cpu_threads, gpu=spec.resources.gpus_per_node > 0)
+        models.use_threads(self.run_spec.threads, gpu=spec.resources.gpus_per_node > 0)
         if ref.preset is not None:
             return models.preset(self.seed, spec)
         with naming(f"spec.{path}"):
@@ -145,12 +148,13 @@ class Context:
     def restore(self, load_state: Callable[[Mapping[str, Tensor]], None], *, keep: int) -> int:
         """Load the newest good checkpoint, if there is one; returns the step to begin with."""
         step = self.saver.restore(load_state, keep)
-        begun = (
-            self.owned.journal_newest()
-        )  # when a step's work came into the journal, all before were done
+        self.done = step or None
+        if not self.ranks.leads:
+            return step
+        # when a step's work came into the journal, all before were done
+        begun = self.owned.journal_newest()
         self.tell(step=step)
         self._resumed(step, lost=None if begun is None else max(0, begun - step))
-        self.done = step or None
         return step
 
     def restore_parts(self) -> None:
@@ -199,8 +203,9 @@ class Context:
         self.saver.pace.end_step()
         self.history.append({"step": step, **record})
         self._report(done, total, {"step": step, **record}, shown)
+        due = self._agree(due=self.saver.due(done, every))
         last = done == total or bool(self.stop)
-        if last or self.saver.due(done, every):
+        if last or due:
             with self.phase("checkpoint"):
                 safe = self.saver.save(done, state, keep)
                 if last:
@@ -216,6 +221,16 @@ class Context:
             self.history.append({"step": total, **figures})
             self.metrics.record_step(figures)
             self._close_timings(total)
+
+    def _agree(self, *, due: bool) -> bool:
+        """Whether rank 0 finds a save ``due``; a stop that one rank was asked for is all ranks'."""
+        if self.ranks.size == 1:
+            return due
+        told = self.ranks.gather([due, self.stop.reason, self.stop.age])
+        for _, reason, age in told:
+            if reason is not None:
+                self.stop.told(reason, age)
+        return bool(told[0][0])
 
     def leave_if_asked(self, done: int) -> None:
         """Raise ``Preempted`` when a stop was asked for; everything up to ``done`` is saved."""
@@ -250,10 +265,11 @@ class Context:
     def look(self) -> None:
         """Break the step off when a stop was asked for, or when its last save has failed.
 
-        Only where the state is still as before the step.
+        Only where the state is still as before the step. Several ranks end each step together, and
+        agree on a stop at its end.
         """
         self.saver.check()
-        if self.stop:
+        if self.stop and self.ranks.size == 1:
             raise _BrokenOff
 
     def _report(
@@ -309,7 +325,12 @@ class Context:
         return publish_folder(self.run.store, prefix, files, probe=self.probe)
 
     def publish_model(self, policy: Policy) -> dict[str, Any]:
-        """Publish ``model/`` (a Hugging Face folder) and the run's records beside it."""
+        """Publish ``model/`` (a Hugging Face folder) and the run's records beside it.
+
+        Rank 0 alone does; the others have no outcome to tell.
+        """
+        if not self.ranks.leads:
+            return {}
         with TemporaryDirectory(prefix="m2r-model-") as folder:
             policy.save(Path(folder))
             digest = self.publish("model", Path(folder))

@@ -5,25 +5,33 @@ from __future__ import annotations
 from m2r_train.api.rlvr import Optimization
 from m2r_train.api.sft import SFTTraining
 from m2r_train.engine.base import Engine
+from m2r_train.engine.group import Group
 from m2r_train.engine.local import AdamWConfig, LocalEngine
+from m2r_train.engine.parallel import DataParallelEngine
+from m2r_train.engine.ranks import ALONE, Ranks
 from m2r_train.model.freezing import VISUAL, frozen_names
 from m2r_train.model.lora import Adapters
 from m2r_train.model.policy import Policy
 from m2r_train.model.recompute import recompute_layers
 
 
-def training_engine(policy: Policy, asked: SFTTraining | Optimization, seed: int) -> Engine:
-    """Trains ``policy.module`` in place, as the spec's training or optimization part says."""
+def training_engine(
+    policy: Policy, asked: SFTTraining | Optimization, seed: int, ranks: Ranks = ALONE
+) -> Engine:
+    """Trains ``policy.module`` in place, as the spec's training or optimization part says.
+
+    With several ranks all of them train it together.
+    """
     choose_what_learns(policy, asked, seed)
-    return LocalEngine(
-        policy.module,
-        AdamWConfig(
-            beta1=asked.adam_beta1,
-            beta2=asked.adam_beta2,
-            weight_decay=asked.weight_decay,
-            gradient_clip=asked.gradient_clip,
-        ),
+    config = AdamWConfig(
+        beta1=asked.adam_beta1,
+        beta2=asked.adam_beta2,
+        weight_decay=asked.weight_decay,
+        gradient_clip=asked.gradient_clip,
     )
+    if isinstance(ranks, Group):
+        return DataParallelEngine(policy.module, config, ranks)
+    return LocalEngine(policy.module, config)
 
 
 def choose_what_learns(policy: Policy, asked: SFTTraining | Optimization, seed: int) -> None:

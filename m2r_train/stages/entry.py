@@ -15,7 +15,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Final
 
-from m2r_train.api.runspec import RunSpec
+from m2r_train.api.runspec import GANGS, RunSpec
+from m2r_train.engine.ranks import ALONE as ONE_RANK
+from m2r_train.engine.ranks import FIRST, Ranks, Seat
 from m2r_train.stages.context import Context, preempted
 from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.stop import StopNow, StopRequest
@@ -52,14 +54,18 @@ def run_stage(
     server: StatusServer | None = None,
     metrics: MetricSet | None = None,
     place: Place = ALONE,
+    seat: Seat | None = None,
 ) -> Mapping[str, Any]:
     """Carry a run to its end, from wherever it stands; returns its outcome.
 
-    ``place`` says which of several pods this is. Raises ``Preempted`` when a stop was asked for
+    ``place`` says which of several pods this is that make parts of the work, ``seat`` which of
+    several ranks that compute each step together. Raises ``Preempted`` when a stop was asked for
     and the state is safe, and the other errors of ``api.errors``.
     """
-    refuse_unsupported(run_spec.parsed_spec, pods=place.nodes)
+    refuse_unsupported(run_spec.parsed_spec)
     attempt = _Attempt(run_spec, progress, cache_dir, stop, server, metrics or MetricSet(), place)
+    if run_spec.kind in GANGS:
+        attempt.place, attempt.seat = ALONE, seat or FIRST
     try:
         with stop.at_once():
             return attempt.carry()
@@ -77,6 +83,7 @@ class _Attempt:
     server: StatusServer | None
     metrics: MetricSet
     place: Place
+    seat: Seat = FIRST
     context: Context | None = None
 
     def __post_init__(self) -> None:
@@ -87,7 +94,7 @@ class _Attempt:
         finished = _outcome(store)
         if finished is None:
             _stage(self.run_spec.kind)  # the long imports come before the claim
-        if self.place.helps:
+        if self.place.helps or self.seat.index > 0:
             return self._help(store) if finished is None else self._done(finished)
         run = Run.claim(
             store, self.run_spec.attempt, probe=self.probe, on_corrupt=self.progress.note
@@ -120,9 +127,18 @@ class _Attempt:
             stop=self.stop,
             server=self.server,
             place=self.place,
+            ranks=self._ranks(),
             probe=self.probe,
         )
         return self.context
+
+    def _ranks(self) -> Ranks:
+        """Waits until all ranks are there."""
+        if self.seat.size == 1:
+            return ONE_RANK
+        from m2r_train.engine.group import Group  # noqa: PLC0415 - torch
+
+        return Group(self.seat, float(self.run_spec.parsed_spec.watchdog.stall_seconds))
 
     def _done(self, outcome: Mapping[str, Any]) -> Mapping[str, Any]:
         self._tell(step=outcome.get("step"), total_steps=outcome.get("steps"))
@@ -144,6 +160,13 @@ class _Attempt:
     def _tell(self, **what: Any) -> None:
         if self.server is not None:
             self.server.update(**what)
+
+
+def outcome_of(run_spec: RunSpec) -> Mapping[str, Any] | None:
+    """The outcome of a run that is finished; None for any other."""
+    storage = run_spec.storage
+    store = open_store(storage.uri, endpoint=storage.endpoint, region=storage.region)
+    return _outcome(store.under(run_spec.run_prefix))
 
 
 def _outcome(store: ObjectStore) -> Mapping[str, Any] | None:

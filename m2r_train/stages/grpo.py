@@ -6,8 +6,8 @@ Shapes: B prompts, G completions of each, N completion tokens of a micro-batch i
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, pstdev
 
 import torch
@@ -16,12 +16,13 @@ from torch import Tensor
 from m2r_train.core.advantages import GroupAdvantages, weighted_advantages
 from m2r_train.core.losses import grpo_loss
 from m2r_train.core.offpolicy import sampler_correction
-from m2r_train.core.packing import Branch, PackedRows, Row, pack_rows, padding_ratio
+from m2r_train.core.packing import Branch, PackedRows, Row, cells, pack_rows
 from m2r_train.core.records import Sample
 from m2r_train.core.repetition import has_repetition
 from m2r_train.core.rewards import Reward, score
 from m2r_train.core.shaping import Shaping, shaping_reward
 from m2r_train.engine.base import Engine
+from m2r_train.engine.ranks import ALONE, Ranks
 from m2r_train.model.policy import Policy, Request
 from m2r_train.model.vision import Picture
 from m2r_train.rollout.base import Completion
@@ -65,18 +66,14 @@ def score_groups(
     samples: Sequence[Sample],
     groups: Sequence[Sequence[Completion]],
     objective: Objective,
+    ranks: Ranks = ALONE,
 ) -> Scored:
-    """Rewards and weighted advantages of every completion."""
-    texts = [[policy.decode(c.tokens) for c in group] for group in groups]
-    rewards = [
-        [score(s.task, s.reward, s.answer, s.answer_type, t, objective.rewards) for t in own]
-        for s, own in zip(samples, texts, strict=True)
-    ]
-    if objective.shaping.is_on:
-        rewards = [
-            [_shaped(r, c, objective.shaping) for r, c in zip(own, group, strict=True)]
-            for own, group in zip(rewards, groups, strict=True)
-        ]
+    """Rewards and weighted advantages of every completion; each rank scores its share."""
+    own = [i for i in range(len(samples)) if ranks.owns(i)]
+    told = ranks.gather([_score(policy, samples[i], groups[i], objective) for i in own])
+    each = [told[i % ranks.size][i // ranks.size] for i in range(len(samples))]
+    texts = [group for group, _ in each]
+    rewards = [[Reward(**fields) for fields in group] for _, group in each]
     advantages = [
         weighted_advantages(
             [r.total for r in own],
@@ -88,6 +85,19 @@ def score_groups(
         for own in rewards
     ]
     return Scored(samples, groups, texts, rewards, advantages)
+
+
+def _score(
+    policy: Policy, sample: Sample, group: Sequence[Completion], objective: Objective
+) -> tuple[list[str], list[dict[str, float | str | None]]]:
+    """Texts of a group, and their rewards as JSON values."""
+    s, texts = sample, [policy.decode(c.tokens) for c in group]
+    rewards = [
+        score(s.task, s.reward, s.answer, s.answer_type, t, objective.rewards) for t in texts
+    ]
+    if objective.shaping.is_on:
+        rewards = [_shaped(r, c, objective.shaping) for r, c in zip(rewards, group, strict=True)]
+    return texts, [asdict(r) for r in rewards]
 
 
 def _shaped(reward: Reward, completion: Completion, shaping: Shaping) -> Reward:
@@ -103,14 +113,17 @@ def update(
     policy: Policy,
     reference: Policy | None,
     engine: Engine,
-    requests: Sequence[Request],
+    requests: Sequence[Request | None],
     scored: Scored,
     objective: Objective,
     kl_coefficient: float,
     learning_rate: float,
     look: Callable[[], None] = lambda: None,
+    ranks: Ranks = ALONE,
 ) -> UpdateStats:
     """One batch's update(s) with the objective's loss (``core.losses.grpo_loss``).
+
+    Each rank goes over the groups whose requests it has; the figures are those of all ranks.
 
     ``look`` is called before each micro-batch until a parameter changes; what it raises ends the
     update with all parameters as they were.
@@ -118,13 +131,15 @@ def update(
     A group without an advantage is left out of the passes while there is no KL to pay; it still
     counts in the normaliser, so leaving it out changes time and no gradient.
     """
-    live = [
-        i
-        for i in range(len(requests))
-        if kl_coefficient or any(a != 0.0 for a in scored.advantages[i].advantages)
-    ]
-    lengths = [_row(requests[i], scored.groups[i]).length for i in live]
-    parts = [[live[j] for j in run] for run in micro_batches(lengths, _CELLS)]
+    live = {
+        i: request
+        for i, request in enumerate(requests)
+        if request is not None
+        and (kl_coefficient or any(a != 0.0 for a in scored.advantages[i].advantages))
+    }
+    lengths = [_row(request, scored.groups[i]).length for i, request in live.items()]
+    numbers = list(live)
+    parts = [[numbers[j] for j in run] for run in micro_batches(lengths, _CELLS)]
     normalizer = _normalizer(scored, objective)
     means: list[tuple[float, dict[str, float]]] = []
     old: list[Tensor | None] = [None] * len(parts)
@@ -135,7 +150,7 @@ def update(
         for p, part in enumerate(parts):
             if number == 0:
                 look()
-            batch = _Batch.of(policy, requests, scored, part, objective).to(policy.device)
+            batch = _Batch.of(live, scored, part, objective).to(policy.device)
             logp_N, entropy_N = policy.logprobs(
                 batch.packed, batch.see(policy), objective.temperature, entropies=True
             )
@@ -164,6 +179,10 @@ def update(
             figures = _figures(stats, entropy_N, logp_N, batch) | gap
             means.append((float(stats["tokens"]), figures))
         norm = engine.step(learning_rate)
+    told = ranks.gather([loss, means, cells(packs)])
+    loss = math.fsum(own for own, _, _ in told)
+    means = [(tokens, figures) for _, own, _ in told for tokens, figures in own]
+    empty, computed = (sum(own[k] for _, _, own in told) for k in (0, 1))
     return UpdateStats(
         loss=loss,
         grad_norm=norm,
@@ -172,7 +191,7 @@ def update(
         clip_ratio=_mean(means, "clip_ratio"),
         logp_diff=_mean(means, "logp_diff"),
         gap=_gap(means) if objective.correction is not None else {},
-        padding=padding_ratio(packs),
+        padding=empty / computed if computed else 0.0,
     )
 
 
@@ -225,8 +244,7 @@ class _Batch:
     @classmethod
     def of(
         cls,
-        policy: Policy,
-        requests: Sequence[Request],
+        requests: Mapping[int, Request],
         scored: Scored,
         part: Sequence[int],
         objective: Objective,

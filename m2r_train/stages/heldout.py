@@ -3,6 +3,7 @@
 It happens before the step whose record it joins, and once more at the end, where the state is that
 of a boundary between steps: a run that is stopped in it does it again. It draws no random number
 but greedy tokens and leaves no trace in the state, so a run without it learns the same bits.
+Several ranks share the work.
 """
 
 from __future__ import annotations
@@ -48,21 +49,28 @@ class HeldOutSet:
         """``eval_loss``: nats per scored token of the chains, in micro-batches of ``cells``."""
         course = lessons(self._policy, [s for s in self.samples if s.chain is not None])
         sums, tokens = [], 0
-        for part in micro_batches([lesson.row.length for lesson in course], cells):
+        parts = micro_batches([lesson.row.length for lesson in course], cells)
+        for number, part in enumerate(parts):
             self._ctx.look()
+            if not self._ctx.ranks.owns(number):
+                continue
             own = [course[i] for i in part]
             packed = pack_rows([lesson.row for lesson in own])
             seen = self._policy.see([x for o in own for x in shown(o.images, o.video)])
             logp_N = self._policy.logprobs(packed, seen)[0]
             sums.append(float(logp_N.double().sum()))
             tokens += len(logp_N)
-        return {"eval_loss": -math.fsum(sums) / tokens} if tokens else {}
+        told = self._ctx.ranks.gather([sums, tokens])
+        total, tokens = math.fsum(x for own, _ in told for x in own), sum(n for _, n in told)
+        return {"eval_loss": -total / tokens} if tokens else {}
 
     def accuracy(self, generate: Generate, max_tokens: int) -> Figures:
         """``eval_accuracy``: share of the questions that are answered right, greedily."""
         params = SamplingParams(1, 0.0, max_tokens)
-        scores = []
-        for i in range(0, len(self.samples), _TOGETHER):
+        scores: list[float] = []
+        for number, i in enumerate(range(0, len(self.samples), _TOGETHER)):
+            if not self._ctx.ranks.owns(number):
+                continue
             own = self.samples[i : i + _TOGETHER]
             prompts = lay_out(self._policy, own)
             requests = [request(p, s) for p, s in zip(prompts, own, strict=True)]
@@ -71,6 +79,7 @@ class HeldOutSet:
                 sample_accuracy(s, self._policy.decode(one.tokens))
                 for s, (one,) in zip(own, answers, strict=True)
             ]
+        scores = [score for own in self._ctx.ranks.gather(scores) for score in own]
         return {"eval_accuracy": fmean(scores)} if scores else {}
 
 

@@ -27,7 +27,7 @@ _T = TypeVar("_T")
 class Draw:
     """A step's prompts with their scored completions, and the spares ``taken`` for it, by task."""
 
-    requests: list[Request]
+    requests: list[Request | None]  # None: another rank's
     scored: Scored
     taken: dict[str, int] = field(default_factory=dict)
 

@@ -38,7 +38,7 @@ def run(ctx: Context) -> dict[str, Any]:
     refuse_videos("rollout.engine", sampling.engine, samples.values())
     curriculum = _curriculum(spec, samples.values(), ctx.seed)
     ctx.close_labels(task=curriculum.tasks)
-    engine = training_engine(policy, opt, ctx.seed)
+    engine = training_engine(policy, opt, ctx.seed, ctx.ranks)
     reference = reference_of(policy) if opt.kl.start or opt.kl.end else None
     objective = Objective.of(spec)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
@@ -53,7 +53,7 @@ def run(ctx: Context) -> dict[str, Any]:
     def draw(step: int, number: int, chosen: Sequence[Sample]) -> Draw:
         requests, groups = desk.rollouts(step, chosen, number)
         with ctx.phase("reward"):
-            return Draw(requests, score_groups(policy, chosen, groups, objective))
+            return Draw(requests, score_groups(policy, chosen, groups, objective, ctx.ranks))
 
     evaluate = _evaluation(ctx, spec, policy, desk)
     keep = spec.checkpoint.keep
@@ -87,6 +87,7 @@ def run(ctx: Context) -> dict[str, Any]:
                             beta,
                             rate,
                             ctx.look,
+                            ctx.ranks,
                         )
                 desk.policy_changed()
                 # What is told of the policy is of the prompts as they came, not of those kept.
@@ -110,9 +111,10 @@ def run(ctx: Context) -> dict[str, Any]:
                     shown=("reward", "accuracy", "completion_tokens"),
                 )
         watch.end_if_collapsed()
-        with ctx.step(spec.steps, engine.state_dict, keep=keep):
-            ctx.tell_heldout(spec.steps, evaluate(None))
-        outcome = ctx.publish_model(policy)
+        with engine.gathered():
+            with ctx.step(spec.steps, engine.state_dict, keep=keep):
+                ctx.tell_heldout(spec.steps, evaluate(None))
+            outcome = ctx.publish_model(policy)
     return {"step": spec.steps, "steps": spec.steps, **outcome}
 
 

@@ -91,36 +91,51 @@ class Desk:
 
     def rollouts(
         self, step: int, samples: Sequence[Sample], redraw: int = 0
-    ) -> tuple[list[Request], Groups]:
+    ) -> tuple[list[Request | None], Groups]:
         """Requests and their completions, [prompts][group]; ``redraw`` is the round, 0 the first.
 
-        Each round has a journal entry of its own and random numbers of its own.
+        Each round has a journal entry of its own and random numbers of its own. Each rank draws
+        its share and is told all completions; it has the requests of its share alone.
         """
         ctx = self._ctx
         key = f"s{step}/rollouts" + (f"-redraw{redraw}" if redraw else "")
         stream = ("rollout", step, "redraw", redraw) if redraw else ("rollout", step)
+        own = [i for i in range(len(samples)) if ctx.ranks.owns(i)]
+        requests: list[Request | None] = [None] * len(samples)
         with ctx.phase("data"):
-            requests = [request(self._prompts[s.id], s) for s in samples]
+            asked = [request(self._prompts[samples[i].id], samples[i]) for i in own]
+            for i, one in zip(own, asked, strict=True):
+                requests[i] = one
             if self._show is not None:
-                self._show([image for r in requests for image in r.images], more=redraw > 0)
-            kept = ctx.run.journal_get(key)
+                self._show([image for r in asked for image in r.images], more=redraw > 0)
+            kept = ctx.ranks.share_bytes(ctx.run.journal_get(key) if ctx.ranks.leads else None)
         if kept is not None:
-            return requests, from_bytes(kept, self._params.samples)
+            return requests, from_bytes(bytes(kept), self._params.samples)
         if self._behind:
             with ctx.phase("sync"):
                 self.engine.update_weights()
             self._behind = False
         with ctx.phase("generate"):
-            seeds = [derive_seed(ctx.seed, *stream, i, s.id) for i, s in enumerate(samples)]
-            groups = self.engine.generate(requests, seeds, self._params)
-            ctx.probe("before-journal")
-            ctx.run.journal_put(key, to_bytes(groups))
+            seeds = [derive_seed(ctx.seed, *stream, i, samples[i].id) for i in own]
+            groups = self._joined(self.engine.generate(asked, seeds, self._params), len(samples))
+            if ctx.ranks.leads:
+                ctx.probe("before-journal")
+                ctx.run.journal_put(key, to_bytes(groups))
         drawn = sum(len(c.tokens) for group in groups for c in group)
-        ctx.count_tokens(completion=drawn, prompt=sum(len(r.prompt.tokens) for r in requests))
+        prompts = sum(len(self._prompts[s.id].tokens) for s in samples)
+        ctx.count_tokens(completion=drawn, prompt=prompts)
         for completion in (c for group in groups for c in group):
             ctx.metrics.observe("m2r_completion_tokens", len(completion.tokens))
         ctx.metrics.inc("m2r_samples_total", len(groups) * self._params.samples)
         return requests, groups
+
+    def _joined(self, own: Groups, prompts: int) -> Groups:
+        """All ranks' groups, in the order of the prompts."""
+        if self._ctx.ranks.size == 1:
+            return own
+        parts = self._ctx.ranks.gather_bytes(to_bytes(own))
+        drawn = [iter(from_bytes(part, self._params.samples)) for part in parts]
+        return [next(drawn[i % len(drawn)]) for i in range(prompts)]
 
     def trace(self, step: int, total: int, samples: Sequence[Sample], scored: Scored) -> None:
         """Keep what the model said to a few prompts at some steps, for the report."""

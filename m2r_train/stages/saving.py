@@ -21,7 +21,6 @@ from m2r_train.api.common import Checkpoint as CheckpointSpec
 from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.api.sft import SFTSpec
 from m2r_train.core.intervals import give_up, steps_between_saves
-from m2r_train.store import Checkpoint
 from m2r_train.telemetry.history import History, from_lines, to_lines
 
 if TYPE_CHECKING:
@@ -118,28 +117,36 @@ class Saver:
         """
         ctx = self._ctx
         started = time.monotonic()
-        checkpoint = ctx.owned.latest()
+        checkpoint = ctx.owned.latest() if ctx.ranks.leads else None
+        step = int(ctx.ranks.share(checkpoint.step if checkpoint is not None else 0))
+        if step:
+            self._load(checkpoint.files if checkpoint is not None else {}, load_state)
+            self.newest = self.committed = step
         if checkpoint is None:
-            return 0
-        self._load(checkpoint, load_state)
+            return step
         ctx.owned.prune(keep)
         seconds = time.monotonic() - started
         ctx.metrics.observe("m2r_checkpoint_seconds", seconds, phase="restore")
         ctx.progress.note(f"resumed from step {checkpoint.step} ({checkpoint.uri})")
         ctx.tell(last_checkpoint={"uri": checkpoint.uri, "step": checkpoint.step})
-        self.newest = self.committed = checkpoint.step
-        return checkpoint.step
+        return step
 
     def _load(
-        self, checkpoint: Checkpoint, load_state: Callable[[Mapping[str, Tensor]], None]
+        self, files: Mapping[str, bytes], load_state: Callable[[Mapping[str, Tensor]], None]
     ) -> None:
+        """Rank 0 has read the ``files``, and tells the others."""
         from safetensors.torch import load  # noqa: PLC0415 - torch
 
+        def told(name: str) -> bytes:
+            data = self._ctx.ranks.share_bytes(files[name] if files else None)
+            assert data is not None
+            return data if isinstance(data, bytes) else bytes(data)
+
         ctx = self._ctx
-        load_state(load(checkpoint.files[_STATE]))
-        ctx.history = History.from_bytes(checkpoint.files[_HISTORY], _HISTORY)
-        ctx.timings = History.from_bytes(checkpoint.files[_TIMINGS], _TIMINGS)
-        ctx.traces = from_lines(checkpoint.files[_TRACES], _TRACES)
+        load_state(load(told(_STATE)))
+        ctx.history = History.from_bytes(told(_HISTORY), _HISTORY)
+        ctx.timings = History.from_bytes(told(_TIMINGS), _TIMINGS)
+        ctx.traces = from_lines(told(_TRACES), _TRACES)
 
     # saving
 
@@ -162,10 +169,15 @@ class Saver:
         """Copy the state after ``done`` steps and send it on its way.
 
         Waits for an earlier one first. False, with nothing sent, where a stop leaves no time.
+        All ranks give their part of the state; rank 0 saves it.
         """
         ctx = self._ctx
-        if not self._make_way():
+        if not ctx.ranks.share(self._make_way() if ctx.ranks.leads else None):
             return False
+        if not ctx.ranks.leads:
+            state()
+            self.newest = self.committed = done
+            return True
         ctx.probe("before-save")
         ctx.tell(phase="Saving")
         started = time.monotonic()
@@ -222,7 +234,13 @@ class Saver:
             self._land()
 
     def settle(self) -> bool:
-        """Wait until everything is committed; False where a stop leaves no time for that."""
+        """Wait until everything is committed; False where a stop leaves no time for that.
+
+        The other ranks wait for rank 0.
+        """
+        return bool(self._ctx.ranks.share(self._settled() if self._ctx.ranks.leads else None))
+
+    def _settled(self) -> bool:
         while self._flight is not None:
             if self._flight.ended(_LOOK_SECONDS):
                 self._land()
@@ -286,7 +304,7 @@ class Saver:
     ) -> None:
         """After a mishap of training what was copied before still counts, and is committed."""
         if kind is None:
-            self.settle()
+            self._settled()
         elif issubclass(kind, Exception) and self._flight is not None:
             while not self._flight.ended(_LOOK_SECONDS) and not self._time_is_up():
                 pass

@@ -6,16 +6,18 @@ picture is seen once; batches are filled by tokens, not by samples.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from m2r_train.api.errors import DataError
 from m2r_train.api.sft import SFTSpec
 from m2r_train.core.losses import sft_loss
-from m2r_train.core.packing import PackedRows, pack_rows, padding_ratio
+from m2r_train.core.packing import PackedRows, cells, pack_rows
 from m2r_train.core.records import Sample
 from m2r_train.core.schedules import learning_rate
 from m2r_train.engine.base import Engine
+from m2r_train.engine.ranks import ALONE, Ranks, shares
 from m2r_train.model.policy import Policy
 from m2r_train.rollout.sampler import InProcessSampler
 from m2r_train.stages.context import Context
@@ -40,7 +42,7 @@ def run(ctx: Context) -> dict[str, Any]:
         steps=training.steps,
         seed=ctx.seed,
     )
-    engine = training_engine(policy, training, ctx.seed)
+    engine = training_engine(policy, training, ctx.seed, ctx.ranks)
     total = len(batches)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
     evaluate = _evaluation(ctx, spec, policy)
@@ -54,7 +56,9 @@ def run(ctx: Context) -> dict[str, Any]:
                     figures = evaluate(step)
                 with ctx.phase("train"):
                     with ctx.step(step, engine.state_dict, keep=keep):
-                        loss, tokens, padding = _accumulate(policy, engine, batch, ctx.look)
+                        loss, tokens, padding = _accumulate(
+                            policy, engine, batch, ctx.look, ctx.ranks
+                        )
                     lr = learning_rate(
                         step,
                         total,
@@ -82,9 +86,10 @@ def run(ctx: Context) -> dict[str, Any]:
                     keep=keep,
                     shown=("loss",),
                 )
-        with ctx.step(total, engine.state_dict, keep=keep):
-            ctx.tell_heldout(total, evaluate(None))
-        outcome = ctx.publish_model(policy)
+        with engine.gathered():
+            with ctx.step(total, engine.state_dict, keep=keep):
+                ctx.tell_heldout(total, evaluate(None))
+            outcome = ctx.publish_model(policy)
     return {"step": total, "steps": total, **outcome}
 
 
@@ -110,19 +115,24 @@ def _evaluation(ctx: Context, spec: SFTSpec, policy: Policy) -> Callable[[int | 
 
 
 def _accumulate(
-    policy: Policy, engine: Engine, batch: Sequence[Lesson], look: Callable[[], None]
+    policy: Policy,
+    engine: Engine,
+    batch: Sequence[Lesson],
+    look: Callable[[], None],
+    ranks: Ranks = ALONE,
 ) -> tuple[float, int, float]:
     """Gradient of the batch's mean loss per scored token, in micro-batches.
 
-    Returns loss, scored tokens and ``core.packing.padding_ratio``. ``look`` is called before each
-    micro-batch; what it raises ends the step.
+    Returns loss, scored tokens and ``core.packing.padding_ratio`` of all ranks, each of which
+    computes its share. ``look`` is called before each micro-batch; what it raises ends the step.
     """
     tokens = sum(len(b.tokens) - b.scored_from for lesson in batch for b in lesson.row.branches)
     total = 0.0
     packs: list[PackedRows] = []
-    for part in micro_batches([lesson.row.length for lesson in batch], _CELLS):
+    own = [batch[i] for i in shares([b.row.length for b in batch], ranks.size)[ranks.seat.index]]
+    for part in micro_batches([lesson.row.length for lesson in own], _CELLS):
         look()
-        chosen = [batch[i] for i in part]
+        chosen = [own[i] for i in part]
         packed = pack_rows([lesson.row for lesson in chosen])
         packs.append(packed)
         seen = policy.see([x for lesson in chosen for x in shown(lesson.images, lesson.video)])
@@ -130,7 +140,9 @@ def _accumulate(
         loss = sft_loss(logp_1N, logp_1N.new_ones(logp_1N.shape), normalizer=float(tokens))
         engine.backward(loss)
         total += loss.item()
-    return total, tokens, padding_ratio(packs)
+    told = ranks.gather([total, *cells(packs)])
+    total, empty, computed = (math.fsum(one[k] for one in told) for k in range(3))
+    return total, tokens, empty / computed if computed else 0.0
 
 
 def _with_chains(samples: Sequence[Sample]) -> list[Sample]:

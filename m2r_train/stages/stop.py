@@ -27,6 +27,17 @@ class StopRequest:
     def __bool__(self) -> bool:
         return self.reason is not None
 
+    @property
+    def age(self) -> float | None:
+        """Seconds since it was asked for; None while it was not."""
+        return None if self.asked is None else time.monotonic() - self.asked
+
+    def told(self, reason: str, age: float) -> None:
+        """Another rank was asked to stop ``age`` seconds ago; an own request stays as it is."""
+        if self.reason is None:
+            self.asked, self.reason = time.monotonic() - age, reason
+            self._raise_if_due()
+
     def listen(self) -> None:
         """Handle the two signals from now on."""
         for number in (signal.SIGTERM, signal.SIGINT):

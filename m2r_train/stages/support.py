@@ -9,24 +9,16 @@ from m2r_train.api.datasynthesis import DataSynthesisSpec
 from m2r_train.api.errors import ConfigError
 from m2r_train.api.evaljob import EvalSpec
 from m2r_train.api.rlvr import RLVRSpec
-from m2r_train.api.sft import SFTSpec
 from m2r_train.core.records import Sample
 from m2r_train.rollout.available import why_no_vllm
 
 EVALUATED = ("synthetic",)  # benchmarks that an EvalJob can ask the model about
 
 
-def refuse_unsupported(spec: JobSpec, pods: int = 1) -> None:
-    """Raises ``ConfigError`` for the first field that asks for what is not there.
-
-    ``pods`` is how many work on the run; without a cluster one process does all of it.
-    """
+def refuse_unsupported(spec: JobSpec) -> None:
+    """Raises ``ConfigError`` for the first field that asks for what is not there."""
     for path, problem in _unsupported(spec):
         raise ConfigError(f"spec.{path}: {problem}")
-    if pods > 1 and isinstance(spec, SFTSpec | RLVRSpec):
-        raise ConfigError(
-            f"spec.resources.nodes: training on {pods} nodes is not in this version; set it to 1"
-        )
 
 
 def refuse_videos(path: str, engine: str, samples: Iterable[Sample]) -> None:

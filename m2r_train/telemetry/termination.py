@@ -77,6 +77,13 @@ def write_termination(termination: Termination, path: Path | None = None) -> Pat
     return target
 
 
+def leave_words(words: bytes) -> None:
+    """Write a termination message that another process has made as this one's."""
+    target = termination_path()
+    if target is not None:
+        target.write_bytes(words)
+
+
 def _cut_message(document: dict[str, Any]) -> dict[str, Any]:
     """The longest head and tail of the message that fit; the end of a traceback says the most."""
     text = str(document.get("message", ""))

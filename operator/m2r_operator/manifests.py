@@ -38,7 +38,7 @@ def job(run: RunSeen, action: CreateJob, defaults: Defaults) -> Manifest:
     threads = max(1, spec.resources.cpu_threads // ranks.processes(kind, spec))
     container = pods.trainer(
         image=action.image,
-        command=ranks.command(kind, spec, "stage", "--spec", pods.SPEC_FILE),
+        command=["m2r", "stage", "--spec", pods.SPEC_FILE],
         env=[
             *pods.environment(action.storage, action.attempt, threads=threads),
             *ranks.environment(run, spec, name),

@@ -181,7 +181,7 @@ def test_the_ranks_of_a_gang_are_found_by_the_name_that_they_are_told(
 
     cluster.wait("both ranks run", ready, namespace=namespace)
     for rank, host in enumerate((first, second)):
-        probe = with_command(plain(), "get", f"http://{host}:{port}/env?PET_NODE_RANK")
+        probe = with_command(plain(), "get", f"http://{host}:{port}/env?JOB_COMPLETION_INDEX")
         probe["metadata"]["name"] = f"probe-{rank}"
         assert run_to_its_end(cluster, namespace, probe)["type"] == "Complete"
         (pod,) = pods_of_job(cluster, namespace, probe)

@@ -24,7 +24,7 @@ with urllib.request.urlopen(f"http://{first}:9400/status", timeout=5) as answer:
 shm = os.statvfs("/dev/shm")
 print(json.dumps({
     "address": address, "step": told["step"], "shm": shm.f_blocks * shm.f_frsize,
-    "env": {k: v for k, v in os.environ.items() if k.startswith(("PET_", "MASTER_"))},
+    "env": {k: v for k, v in os.environ.items() if k.startswith(("JOB_", "MASTER_"))},
 }))
 """
 
@@ -80,8 +80,8 @@ def test_ranks_find_the_first_by_its_name_and_start_anew_together(
     assert met["address"] == first[0]["status"]["podIP"]
     assert met["shm"] == 24 * 1024**2
     env = met["env"]
-    assert (env["PET_NNODES"], env["PET_NODE_RANK"]) == ("2", "1")
-    assert env["MASTER_ADDR"] == env["PET_MASTER_ADDR"] == "run-rlvrj-1-0.run-rlvrj"
+    assert env["JOB_COMPLETION_INDEX"] == "1"
+    assert env["MASTER_ADDR"] == "run-rlvrj-1-0.run-rlvrj"
 
     with watching_pods(room.cluster, room.namespace, tmp_path) as events:
         kill(room, first[1])

@@ -46,7 +46,6 @@ _MOUNTS: Final = {"run": "/etc/m2r", "cache": "/cache", "tmp": "/tmp", "shm": "/
 _COMMANDS: Final = (
     ["m2r", "stage", "--spec", "/etc/m2r/run.json"],
     ["m2r", "purge", "--spec", "/etc/m2r/run.json"],
-    ["torchrun", "-m", "m2r_train", "stage", "--spec", "/etc/m2r/run.json"],
 )
 _SECRETS: Final = {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"}
 

@@ -28,37 +28,12 @@ def test_a_gang_of_several_nodes_meets_at_its_first_pod(kind: str) -> None:
     assert meeting is not None
     assert meeting["metadata"]["name"] == pod_of(child)["subdomain"] == f"x-{short}"
     assert pod_of(child)["containers"][0]["command"] == [
-        "torchrun", "-m", "m2r_train", "stage", "--spec", "/etc/m2r/run.json",
+        "m2r", "stage", "--spec", "/etc/m2r/run.json",
     ]  # fmt: skip
-    first = f"x-{short}-3-0.x-{short}"
     env = env_of(child)
-    told = {k: v for k, v in env.items() if k.startswith(("PET_", "MASTER_"))}
-    assert told == {
-        "MASTER_ADDR": first,
-        "MASTER_PORT": "29500",
-        "PET_MASTER_ADDR": first,
-        "PET_MASTER_PORT": "29500",
-        "PET_RDZV_BACKEND": "static",
-        "PET_NNODES": "2",
-        "PET_NPROC_PER_NODE": "8",
-        "PET_SHUTDOWN_TIMEOUT": "90",
-        "PET_NODE_RANK": {
-            "fieldRef": {
-                "fieldPath": "metadata.annotations['batch.kubernetes.io/job-completion-index']"
-            }
-        },
-    }
+    told = {k: v for k, v in env.items() if k.startswith(("PET_", "MASTER_", "RANK", "WORLD"))}
+    assert told == {"MASTER_ADDR": f"x-{short}-3-0.x-{short}", "MASTER_PORT": "29500"}
     assert env["OMP_NUM_THREADS"] == "4"
-
-
-def test_torchrun_knows_every_option_that_it_is_told() -> None:
-    """``PET_X`` for an unknown X would be ignored without a word."""
-    from torch.distributed.run import get_args_parser
-
-    env = env_of(rendered(resources={"nodes": 2, "gpusPerNode": 2}))
-    told = {name.removeprefix("PET_").lower() for name in env if name.startswith("PET_")}
-    options = {action.dest for action in get_args_parser()._actions}
-    assert told <= options
 
 
 def test_several_processes_of_one_node_need_no_service() -> None:
@@ -66,10 +41,22 @@ def test_several_processes_of_one_node_need_no_service() -> None:
     child = job(run, create(), NO_DEFAULTS)
     assert service(run) is None
     assert "subdomain" not in pod_of(child)
-    env = env_of(child)
-    assert (env["MASTER_ADDR"], env["PET_NNODES"], env["PET_NPROC_PER_NODE"]) == (
-        "127.0.0.1", "1", "4",
-    )  # fmt: skip
+    assert not [name for name in env_of(child) if name.startswith("MASTER_")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "resources", "threads"),
+    [
+        ("SFTJob", {"cpu": "8", "processesPerNode": 4}, "2"),
+        ("RLVRJob", {"cpu": "8", "gpusPerNode": 2}, "4"),
+        ("RLVRJob", {"cpu": "8", "gpusPerNode": 2, "processesPerNode": 1}, "8"),
+        ("EvalJob", {"cpu": "8", "processesPerNode": 4}, "8"),
+    ],
+)
+def test_the_processes_of_a_pod_share_its_cpu(
+    kind: str, resources: dict[str, Any], threads: str
+) -> None:
+    assert env_of(rendered(kind, resources=resources))["OMP_NUM_THREADS"] == threads
 
 
 @pytest.mark.parametrize(
@@ -81,7 +68,7 @@ def test_several_processes_of_one_node_need_no_service() -> None:
         ("DataSynthesisJob", {"gpusPerNode": 2}),
     ],
 )
-def test_one_process_a_pod_needs_no_launcher(kind: str, resources: dict[str, Any]) -> None:
+def test_pods_that_work_alone_meet_nobody(kind: str, resources: dict[str, Any]) -> None:
     child = rendered(kind, resources=resources)
     assert pod_of(child)["containers"][0]["command"] == [
         "m2r", "stage", "--spec", "/etc/m2r/run.json",

@@ -71,7 +71,7 @@ def test_attempts_differ_in_name_label_and_run_spec_only(nodes: int) -> None:
             del holder["metadata"]["labels"][names.ATTEMPT]
         del child["spec"]["template"]["metadata"]["annotations"][names.RUN_SPEC]
         for item in pod_of(child)["containers"][0]["env"]:
-            if item["name"] in ("M2R_ATTEMPT", "MASTER_ADDR", "PET_MASTER_ADDR"):
+            if item["name"] in ("M2R_ATTEMPT", "MASTER_ADDR"):
                 item["value"] = "-"
     assert one == two
 
