@@ -48,7 +48,7 @@ def test_a_run_learns_the_same_bits_and_tells_of_the_model_on_its_way(
     bare = [{k: v for k, v in s.items() if not k.startswith("eval_")} for s in steps[:-1]]
     assert bare == history(tmp_path / "plain")
     shown = ctx.metrics.exposition().decode()
-    assert "m2r_heldout_accuracy_ratio" in shown
+    assert "m2r_heldout_score" in shown
     if kind == "SFTJob":
         losses = [s["eval_loss"] for s in steps if "eval_loss" in s]
         assert len(losses) == 3 and losses[-1] < losses[0]

@@ -35,6 +35,7 @@ CONTRACT = {
     "m2r_truncated_ratio": (), "m2r_repetition_ratio": (), "m2r_format_valid_ratio": (),
     "m2r_zero_signal_groups_ratio": (), "m2r_curriculum_difficulty": ("task",),
     "m2r_sampler_logp_diff": (), "m2r_sampler_ratio": (), "m2r_sampler_ratio_cut": (),
+    "m2r_heldout_loss": (), "m2r_heldout_score": (),
     "m2r_alarm": ("sign",), "m2r_checkpoint_seconds": ("phase",),
     "m2r_checkpoint_wait_seconds_total": (),
     "m2r_checkpoint_interval_steps": (), "m2r_checkpoint_bytes": (), "m2r_checkpoint_last_step": (),
@@ -127,7 +128,7 @@ def test_a_whole_run_of_six_tasks_stays_inside_the_series_budget() -> None:
             "step": place, "task": task, "reward": 0.5, "reward_std": 0.1, "accuracy": 0.5,
             "difficulty": 0.4, "format_valid": 1.0, component: 0.5,
         })  # fmt: skip
-    assert 100 < len(scrape(metrics)) <= 150 + 6
+    assert 100 < len(scrape(metrics)) <= 150 + 6 + 12  # a sign's, and those of evaluation
 
 
 def test_the_text_has_no_created_series() -> None:
