@@ -495,7 +495,7 @@ def introduction(args: argparse.Namespace, samples: int, model: str) -> str:
             "",
             f"{processor_name()}; Python {platform.python_version()}, {versions}; float32.",
             f"{model}; {samples} prompts with a "
-            f"picture of 64 px, at most {MAX_TOKENS} new tokens, temperature 1, all parameters "
+            f"picture of {96 if args.model == 'larger' else 64} px, at most {MAX_TOKENS} new tokens, temperature 1, all parameters "
             "trained, one update a batch, the same rewards. "
             f"{args.blocks} blocks of {args.steps} steps each, in turns, after one untimed pair; "
             "lowest / median / highest.",
@@ -575,9 +575,9 @@ def larger(folder: Path) -> tuple[Path, list[Sample]]:
         initializer_range=0.02,
     )
     module, processor = tiny_model(VOCABULARY, 0, shape)
-    processor.image_processor.size["longest_edge"] = 64 * 64  # pixels: 64 visual tokens
+    processor.image_processor.size["longest_edge"] = 96 * 96  # pixels: 144 visual tokens
     Policy(module, processor).save(folder)
-    return folder, [generate("ObjectCount", 0, i, image_size=64) for i in range(64)]
+    return folder, [generate("ObjectCount", 0, i, image_size=96) for i in range(64)]
 
 
 def local_path(uri: str) -> Path:
