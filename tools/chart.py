@@ -21,6 +21,8 @@ from typing import Any, Final
 
 import yaml
 
+from m2r_train.telemetry.rules import rules
+
 ROOT: Final = Path(__file__).resolve().parent.parent
 CHART: Final = ROOT / "charts" / "m2r"
 
@@ -196,6 +198,12 @@ def crd_template(source: str) -> str:
     return text + body[start.end() :] + "{{- end }}\n"
 
 
+def rules_file() -> str:
+    """The alerts as a Prometheus rules file, made from m2r_train/telemetry/rules.py."""
+    note = "# Made from m2r_train/telemetry/rules.py by `make chart`: do not edit.\n"
+    return note + yaml.safe_dump(rules(), sort_keys=False, width=120)
+
+
 def project_version() -> str:
     """The version in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -215,6 +223,7 @@ def generated() -> dict[Path, str]:
             r"^(version|appVersion): .*$", rf'\1: "{version}"', about, flags=re.MULTILINE
         ),
     }
+    files[CHART / "rules.yaml"] = rules_file()
     for crd in sorted((ROOT / "crds").glob("*.yaml")):
         files[CHART / "templates" / "crds" / crd.name] = crd_template(crd.read_text())
     return files
