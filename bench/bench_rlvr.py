@@ -495,8 +495,8 @@ def introduction(args: argparse.Namespace, samples: int, model: str) -> str:
             "",
             f"{processor_name()}; Python {platform.python_version()}, {versions}; float32.",
             f"{model}; {samples} prompts with a "
-            f"picture of {96 if args.model == 'larger' else 64} px, at most {MAX_TOKENS} new tokens, temperature 1, all parameters "
-            "trained, one update a batch, the same rewards. "
+            f"picture of {96 if args.model == 'larger' else 64} px, at most {MAX_TOKENS} new "
+            "tokens, temperature 1, all parameters trained, one update a batch, the same rewards. "
             f"{args.blocks} blocks of {args.steps} steps each, in turns, after one untimed pair; "
             "lowest / median / highest.",
             "",
