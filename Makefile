@@ -131,3 +131,7 @@ bench-operator: setup-dev  ## create to Job, writes a run, memory, restart of th
 .PHONY: bench-vllm
 bench-vllm: setup-rollout  ## generation against bare vLLM's, and the share of weight transfer
 	@.venv-rollout/bin/python bench/bench_vllm.py
+
+.PHONY: bench-ranks
+bench-ranks: setup-dev  ## steps with two processes of one thread, against one process of one thread
+	@$(VENV)/python bench/bench_ranks.py

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from m2r_train.api.common import Checkpoint, Engine, JobSpec, Schedule
+from m2r_train.api.common import Checkpoint, Engine, JobSpec, Parallelism, Schedule
 from m2r_train.api.refs import DatasetRef, Metadata, ModelRef
 from m2r_train.api.schema import (
     API_VERSION,
@@ -301,6 +301,9 @@ class RLVRSpec(JobSpec):
     )
     checkpoint: RLVRCheckpoint = Field(
         default_factory=RLVRCheckpoint, description="How often state is saved."
+    )
+    parallelism: Parallelism = Field(
+        default_factory=Parallelism, description="How the processes of the run share the model."
     )
     rules = (
         *JobSpec.rules,

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from m2r_train.api.common import Checkpoint, JobSpec, Schedule
+from m2r_train.api.common import Checkpoint, JobSpec, Parallelism, Schedule
 from m2r_train.api.refs import DatasetRef, Metadata, ModelRef
 from m2r_train.api.schema import API_VERSION, Model, PositiveCount, Ratio, Unbounded
 from m2r_train.api.status import JobStatus
@@ -56,6 +56,9 @@ class SFTSpec(JobSpec):
     )
     checkpoint: Checkpoint = Field(
         default_factory=Checkpoint, description="How often state is saved."
+    )
+    parallelism: Parallelism = Field(
+        default_factory=Parallelism, description="How the processes of the run share the model."
     )
     rules = (*JobSpec.rules,)
 

@@ -7,12 +7,15 @@ checkpoint can be read by another engine or another world size.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +29,28 @@ class AdamWConfig:
     epsilon: float = 1e-8
 
 
+def choose(
+    module: nn.Module, config: AdamWConfig, frozen: Iterable[str] = ()
+) -> tuple[dict[str, nn.Parameter], list[dict[str, Any]]]:
+    """(parameters that learn by name, the optimiser's groups); all others are frozen here.
+
+    ``frozen`` are the beginnings of names. Vectors (norms, biases) are not decayed, as is usual.
+    """
+    prefixes = tuple(frozen)
+    named: dict[str, nn.Parameter] = {}
+    for name, parameter in module.named_parameters():
+        learns = not (prefixes and name.startswith(prefixes))
+        parameter.requires_grad_(learns)
+        if learns:
+            named[name] = parameter
+    decayed = [p for p in named.values() if p.ndim >= 2]
+    plain = [p for p in named.values() if p.ndim < 2]
+    return named, [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": plain, "weight_decay": 0.0},
+    ]
+
+
 class LocalEngine:
     """Owns the optimiser; stages own the loss.
 
@@ -33,28 +58,22 @@ class LocalEngine:
     """
 
     def __init__(self, module: nn.Module, config: AdamWConfig, frozen: Iterable[str] = ()) -> None:
-        prefixes = tuple(frozen)
         self._module = module
-        self._named: dict[str, nn.Parameter] = {}
-        for name, parameter in module.named_parameters():
-            learns = not (prefixes and name.startswith(prefixes))
-            parameter.requires_grad_(learns)
-            if learns:
-                self._named[name] = parameter
         self._config = config
-        # vectors (norms, biases) are not decayed, as is usual
-        decayed = [p for p in self._named.values() if p.ndim >= 2]
-        plain = [p for p in self._named.values() if p.ndim < 2]
+        self._named, groups = choose(module, config, frozen)
         self._optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": config.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
+            groups,
             lr=0.0,
             betas=(config.beta1, config.beta2),
             eps=config.epsilon,
             foreach=True,
         )
+
+    in_step = False
+
+    def forward(self, call: Callable[[], T]) -> T:
+        """What ``call`` makes of the module."""
+        return call()
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of ``loss``."""

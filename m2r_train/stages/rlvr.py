@@ -17,7 +17,7 @@ from m2r_train.core.records import Sample
 from m2r_train.core.schedules import Curriculum, cosine_kl, learning_rate
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
-from m2r_train.stages.engines import training_engine
+from m2r_train.stages.engines import refuse_idle_ranks, training_engine
 from m2r_train.stages.feeding import lay_out
 from m2r_train.stages.grpo import reference_of, score_groups, step_record, update
 from m2r_train.stages.objective import Objective
@@ -30,14 +30,15 @@ def run(ctx: Context) -> dict[str, Any]:
     """Improve ``spec.model`` on ``spec.dataset``; publishes ``model/``."""
     spec = cast("RLVRSpec", ctx.run_spec.parsed_spec)
     opt, sampling = spec.optimization, spec.rollout
+    refuse_idle_ranks(spec, ctx.ranks)
     policy = ctx.policy("model", spec.model)
     if opt.freeze_vision:
         policy.freeze_vision()
     samples = {s.id: s for s in ctx.samples("dataset", spec.dataset, "rlvr")}
     curriculum = _curriculum(spec, samples.values(), ctx.seed)
     ctx.close_labels(task=curriculum.tasks)
-    engine = training_engine(policy, opt, ctx.ranks)
     reference = reference_of(policy) if opt.kl.start or opt.kl.end else None
+    engine = training_engine(policy, opt, spec.parallelism, ctx.ranks)
     objective = Objective.of(spec)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
     desk = Desk(
@@ -48,8 +49,9 @@ def run(ctx: Context) -> dict[str, Any]:
         show=policy.show,
     )
 
-    def draw(step: int, number: int, chosen: Sequence[Sample]) -> Draw:
-        requests, groups = desk.rollouts(step, chosen, number)
+    def draw(step: int, number: int, chosen: Sequence[Sample], places: Sequence[int]) -> Draw:
+        with engine.gathered():
+            requests, groups = desk.rollouts(step, chosen, number, places)
         with ctx.phase("reward"):
             return Draw(requests, score_groups(policy, chosen, groups, objective, ctx.ranks))
 
@@ -65,7 +67,7 @@ def run(ctx: Context) -> dict[str, Any]:
                 beta = _kl_coefficient(spec, step)
                 rate = _learning_rate(spec, step)
                 with ctx.step(step, engine.state_dict, keep=keep):
-                    first = draw(step, 0, chosen)
+                    first = draw(step, 0, chosen, range(len(chosen)))
                     drawn = redraw(
                         first,
                         objective.redraw_rounds,

@@ -21,7 +21,7 @@ from m2r_train.engine.base import Engine
 from m2r_train.engine.ranks import ALONE, Ranks, shares
 from m2r_train.model.policy import Policy
 from m2r_train.stages.context import Context
-from m2r_train.stages.engines import training_engine
+from m2r_train.stages.engines import extra_passes, logprobs, training_engine
 from m2r_train.stages.feeding import Lesson, lessons, micro_batches, sft_batches
 
 _CELLS = 4096  # tokens of a micro-batch: bounds memory, changes no gradient
@@ -41,7 +41,7 @@ def run(ctx: Context) -> dict[str, Any]:
         steps=training.steps,
         seed=ctx.seed,
     )
-    engine = training_engine(policy, training, ctx.ranks)
+    engine = training_engine(policy, training, spec.parallelism, ctx.ranks)
     total = len(batches)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
     warmup = round(training.warmup_ratio * total)
@@ -101,19 +101,24 @@ def _accumulate(
     total = 0.0
     packs: list[PackedRows] = []
     own = [batch[i] for i in shares([b.row.length for b in batch], ranks.size)[ranks.seat.index]]
-    for part in micro_batches([lesson.row.length for lesson in own], _CELLS):
+    parts = [[own[i] for i in p] for p in micro_batches([b.row.length for b in own], _CELLS)]
+    empty = extra_passes(engine, ranks, len(parts))
+    shortest = min(batch, key=lambda lesson: lesson.row.length)
+    for number, chosen in enumerate([*parts, *[[shortest]] * empty]):
         look()
-        chosen = [own[i] for i in part]
         packed = pack_rows([lesson.row for lesson in chosen])
-        packs.append(packed)
-        seen = policy.see([decode(data) for lesson in chosen for data in lesson.images])
-        logp_1N = policy.logprobs(packed, seen)[0][None]
+        images = [decode(data) for lesson in chosen for data in lesson.images]
+        logp_1N = logprobs(engine, policy, packed, images)[0][None]
         loss = sft_loss(logp_1N, logp_1N.new_ones(logp_1N.shape), normalizer=float(tokens))
+        if number >= len(parts):
+            engine.backward(0.0 * loss)
+            continue
+        packs.append(packed)
         engine.backward(loss)
         total += loss.item()
     told = ranks.gather([total, *cells(packs)])
-    total, empty, computed = (math.fsum(one[k] for one in told) for k in range(3))
-    return total, tokens, empty / computed if computed else 0.0
+    total, padded, computed = (math.fsum(one[k] for one in told) for k in range(3))
+    return total, tokens, padded / computed if computed else 0.0
 
 
 def _with_chains(samples: Sequence[Sample]) -> list[Sample]:

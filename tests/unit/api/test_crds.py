@@ -197,6 +197,7 @@ def test_everything_that_changes_the_result_is_immutable() -> None:
     assert fixed == {
         *(".model", ".dataset", ".steps", ".rollout", ".rewards", ".optimization", ".curriculum"),
         *(".monitors", ".checkpoint", ".seed", ".storage", ".managedBy", ".resources"),
+        ".parallelism",
     }
 
 
