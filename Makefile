@@ -141,3 +141,7 @@ bench-gpu:  ## one GPU: a GRPO step against its bound, in the environment that P
 .PHONY: bench-vllm
 bench-vllm: setup-rollout  ## generation against bare vLLM's, and the share of weight transfer
 	@.venv-rollout/bin/python bench/bench_vllm.py
+
+.PHONY: bench-ranks
+bench-ranks: setup-dev  ## steps with two processes of one thread, against one process of one thread
+	@$(VENV)/python bench/bench_ranks.py

@@ -30,9 +30,9 @@ GPU_ONLY = re.compile(
 )
 ARGUMENTS = {
     MASTER: ["--group", "build", "--all-extras"],
-    "bench": [*RUN, "--extra", "dev", "--extra", "bench"],
+    "bench": [*RUN, "--extra", "dev", "--extra", "distributed", "--extra", "bench"],
     "build": ["--group", "build"],
-    "dev": [*RUN, "--extra", "dev"],
+    "dev": [*RUN, "--extra", "dev", "--extra", "distributed"],
     "operator": ["--extra", "operator"],
     "rollout-cpu": [*RUN, "--extra", "dev", "--group", "rollout-cpu"],
     "run": RUN,

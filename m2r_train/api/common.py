@@ -86,10 +86,7 @@ class Resources(Model):
     )
     processes_per_node: Annotated[int, Field(ge=1, le=64)] | None = Field(
         default=None,
-        description=(
-            "Training processes of each pod, which share its CPU; left out: one for each "
-            "accelerator, at least one."
-        ),
+        description="Training processes of each pod; left out: one for each accelerator, or one.",
     )
     gpu_resource: QualifiedName = Field(
         default="nvidia.com/gpu", description="Extended resource that an accelerator is asked by."
@@ -114,6 +111,32 @@ class Resources(Model):
     def cpu_threads(self) -> int:
         """Compute threads: ``cpu`` rounded up, at least 1; the same locally and in a pod."""
         return max(1, math.ceil(parse_quantity(self.cpu)))
+
+
+class Parallelism(Model):
+    """How the processes of a run share a model."""
+
+    strategy: Literal["DataParallel", "Zero1", "Zero2", "Zero3"] = Field(
+        default="DataParallel",
+        description="All in each process, or ZeRO: sharing moments (1), gradients (2), weights (3)",
+    )
+    offload: Literal["None", "Optimizer", "OptimizerAndParameters"] = Field(
+        default="None", description="What ZeRO keeps in the memory of the hosts."
+    )
+    rules = (
+        Rule(
+            path="offload",
+            cel="self.offload == 'None' || self.strategy != 'DataParallel'",
+            message="needs a ZeRO strategy; set strategy to Zero1, Zero2 or Zero3",
+            check=lambda p: p.offload == "None" or p.strategy != "DataParallel",
+        ),
+        Rule(
+            path="offload",
+            cel="self.offload != 'OptimizerAndParameters' || self.strategy == 'Zero3'",
+            message="parameters are shared by Zero3 alone; set strategy to Zero3 or use Optimizer",
+            check=lambda p: p.offload != "OptimizerAndParameters" or p.strategy == "Zero3",
+        ),
+    )
 
 
 class Toleration(Model):
@@ -292,9 +315,10 @@ NON_RESULT_FIELDS: Final = frozenset(
         "active_deadline_seconds",
         "ttl_seconds_after_finished",
         "managed_by",
+        "parallelism",
     }
 )
-"""Fields that do not change a run's result (of ``resources`` only the threads do)."""
+"""Fields that do not change a run's result but for rounding (of ``resources`` only the threads)."""
 
 
 def transition_rules(spec: type[JobSpec]) -> tuple[Rule, ...]:
@@ -316,11 +340,13 @@ def transition_rules(spec: type[JobSpec]) -> tuple[Rule, ...]:
                 message="cannot be changed; make a new resource for a different run",
             )
         )
-    rules.append(
+    rules += [
         Rule(
-            path="resources",
-            cel="self.resources == oldSelf.resources || (oldSelf.suspend && self.suspend)",
+            path=name,
+            cel=f"self.{name} == oldSelf.{name} || (oldSelf.suspend && self.suspend)",
             message="can be changed only while the run is paused; set suspend to true first",
         )
-    )
+        for name in ("resources", "parallelism")
+        if name in spec.model_fields
+    ]
     return tuple(rules)

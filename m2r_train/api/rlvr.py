@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from m2r_train.api.common import Checkpoint, Engine, JobSpec, Schedule
+from m2r_train.api.common import Checkpoint, Engine, JobSpec, Parallelism, Schedule
 from m2r_train.api.heldout import HeldOut
 from m2r_train.api.refs import DatasetRef, Metadata, ModelRef
 from m2r_train.api.schema import (
@@ -311,6 +311,9 @@ class RLVRSpec(JobSpec):
     )
     evaluation: HeldOut | None = Field(
         default=None, description="Greedy accuracy during training; left out: none."
+    )
+    parallelism: Parallelism = Field(
+        default_factory=Parallelism, description="How the processes of the run share the model."
     )
     rules = (
         *JobSpec.rules,

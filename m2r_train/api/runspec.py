@@ -144,7 +144,8 @@ def resolved(spec: JobSpec) -> dict[str, Any]:
 def recipe(spec: JobSpec) -> dict[str, Any]:
     """Of the resolved spec what changes the result: without ``NON_RESULT_FIELDS``, and of
     ``resources`` the number of compute threads alone."""
-    left_out = {cast("str", spec.__class__.model_fields[name].alias) for name in NON_RESULT_FIELDS}
+    fields = spec.__class__.model_fields
+    left_out = {cast("str", fields[n].alias) for n in NON_RESULT_FIELDS if n in fields}
     relevant = {k: v for k, v in resolved(spec).items() if k not in left_out}
     return {**relevant, "resources": {"cpuThreads": spec.resources.cpu_threads}}
 

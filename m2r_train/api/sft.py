@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from m2r_train.api.common import Checkpoint, JobSpec
+from m2r_train.api.common import Checkpoint, JobSpec, Parallelism
 from m2r_train.api.heldout import SFTHeldOut
 from m2r_train.api.refs import DatasetRef, Metadata, ModelRef
 from m2r_train.api.schema import API_VERSION, Model, PositiveCount, Ratio, Unbounded
@@ -65,6 +65,9 @@ class SFTSpec(JobSpec):
     )
     evaluation: SFTHeldOut | None = Field(
         default=None, description="Evaluation during training; left out: none."
+    )
+    parallelism: Parallelism = Field(
+        default_factory=Parallelism, description="How the processes of the run share the model."
     )
     rules = (*JobSpec.rules,)
 

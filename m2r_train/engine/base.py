@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from torch import Tensor
+
+T = TypeVar("T")
 
 
 class Engine(Protocol):
@@ -14,6 +16,13 @@ class Engine(Protocol):
 
     With several ranks every method is called by all of them, in the same order.
     """
+
+    @property
+    def in_step(self) -> bool:
+        """Whether ranks have to compute equally many micro-batches, each through all modules."""
+
+    def forward(self, call: Callable[[], T]) -> T:
+        """What ``call`` makes of the module, for a gradient: no pass goes around this."""
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of ``loss``: this rank's part of a sum over all micro-batches."""

@@ -10,12 +10,15 @@ checkpoint can be read by another engine or another world size.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,30 @@ class AdamWConfig:
     epsilon: float = 1e-8
 
 
+def learning(module: nn.Module, frozen: Iterable[str] = ()) -> dict[str, nn.Parameter]:
+    """The parameters that learn, by name: those that ask for gradients, less the ``frozen``.
+
+    ``frozen`` are the beginnings of names. All others stay as they are for the whole run.
+    """
+    prefixes = tuple(frozen)
+    named: dict[str, nn.Parameter] = {}
+    for name, parameter in module.named_parameters():
+        learns = parameter.requires_grad and not (prefixes and name.startswith(prefixes))
+        parameter.requires_grad_(learns)
+        if learns:
+            named[name] = parameter
+    return named
+
+
+def groups(parameters: Iterable[nn.Parameter], config: AdamWConfig) -> list[dict[str, Any]]:
+    """The optimiser's groups: vectors (norms, biases) are not decayed, as is usual."""
+    given = list(parameters)
+    return [
+        {"params": [p for p in given if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in given if p.ndim < 2], "weight_decay": 0.0},
+    ]
+
+
 class LocalEngine:
     """Owns the optimiser; stages own the loss.
 
@@ -37,31 +64,25 @@ class LocalEngine:
     """
 
     def __init__(self, module: nn.Module, config: AdamWConfig, frozen: Iterable[str] = ()) -> None:
-        prefixes = tuple(frozen)
         self._module = module
-        self._named: dict[str, nn.Parameter] = {}  # float32 or wider: what the optimiser holds
-        self._rounded: dict[str, nn.Parameter] = {}  # the module's own, where that is another
-        for name, parameter in module.named_parameters():
-            learns = parameter.requires_grad and not (prefixes and name.startswith(prefixes))
-            parameter.requires_grad_(learns)
-            if learns:
-                self._named[name] = _master_of(parameter)
-                if self._named[name] is not parameter:
-                    self._rounded[name] = parameter
         self._config = config
-        # vectors (norms, biases) are not decayed, as is usual
-        decayed = [p for p in self._named.values() if p.ndim >= 2]
-        plain = [p for p in self._named.values() if p.ndim < 2]
+        own = learning(module, frozen)
+        # float32 or wider, which the optimiser holds; the module's own, where that is another
+        self._named = {name: _master_of(parameter) for name, parameter in own.items()}
+        self._rounded = {n: p for n, p in own.items() if self._named[n] is not p}
         self._optimizer = torch.optim.AdamW(
-            [
-                {"params": decayed, "weight_decay": config.weight_decay},
-                {"params": plain, "weight_decay": 0.0},
-            ],
+            groups(self._named.values(), config),
             lr=0.0,
             betas=(config.beta1, config.beta2),
             eps=config.epsilon,
             foreach=True,
         )
+
+    in_step = False
+
+    def forward(self, call: Callable[[], T]) -> T:
+        """What ``call`` makes of the module."""
+        return call()
 
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of ``loss``."""

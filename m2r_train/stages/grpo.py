@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, pstdev
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -26,6 +27,7 @@ from m2r_train.engine.ranks import ALONE, Ranks
 from m2r_train.model.policy import Policy, Request
 from m2r_train.model.vision import Picture
 from m2r_train.rollout.base import Completion
+from m2r_train.stages.engines import extra_passes, logprobs
 from m2r_train.stages.feeding import micro_batches
 from m2r_train.stages.objective import Objective
 
@@ -142,6 +144,11 @@ def update(
     parts = [[numbers[j] for j in run] for run in micro_batches(lengths, _CELLS)]
     normalizer = _normalizer(scored, objective)
     means: list[tuple[float, dict[str, float]]] = []
+    real = len(parts)
+    if empty := extra_passes(engine, ranks, real):
+        first = next(i for i, request in enumerate(requests) if request is not None)
+        live.setdefault(first, cast("Request", requests[first]))
+        parts += [[first]] * empty
     old: list[Tensor | None] = [None] * len(parts)
     packs: list[PackedRows] = []
     loss, norm = 0.0, 0.0
@@ -151,9 +158,12 @@ def update(
             if number == 0:
                 look()
             batch = _Batch.of(live, scored, part, objective).to(policy.device)
-            logp_N, entropy_N = policy.logprobs(
-                batch.packed, batch.see(policy), objective.temperature, entropies=True
+            logp_N, entropy_N = logprobs(
+                engine, policy, batch.packed, batch.images, objective.temperature, entropies=True
             )
+            if p >= real:
+                engine.backward(0.0 * logp_N.sum())
+                continue
             if old[p] is None:
                 old[p] = logp_N.detach()
                 packs.append(batch.packed)
@@ -182,7 +192,7 @@ def update(
     told = ranks.gather([loss, means, cells(packs)])
     loss = math.fsum(own for own, _, _ in told)
     means = [(tokens, figures) for _, own, _ in told for tokens, figures in own]
-    empty, computed = (sum(own[k] for _, _, own in told) for k in (0, 1))
+    padded, computed = (sum(own[k] for _, _, own in told) for k in (0, 1))
     return UpdateStats(
         loss=loss,
         grad_norm=norm,
@@ -191,7 +201,7 @@ def update(
         clip_ratio=_mean(means, "clip_ratio"),
         logp_diff=_mean(means, "logp_diff"),
         gap=_gap(means) if objective.correction is not None else {},
-        padding=empty / computed if computed else 0.0,
+        padding=padded / computed if computed else 0.0,
     )
 
 

@@ -60,12 +60,12 @@ def redraw(
     first: Draw,
     rounds: int,
     spare: Callable[[str, int], Sample],
-    draw: Callable[[int, Sequence[Sample]], Draw],
+    draw: Callable[[int, Sequence[Sample], Sequence[int]], Draw],
 ) -> Draw:
     """``first`` with its groups without signal replaced, in at most ``rounds`` rounds.
 
-    ``spare(task, n)`` is the task's nth further sample of this step; ``draw(round, samples)`` draws
-    and scores, the rounds counted from 1.
+    ``spare(task, n)`` is the task's nth further sample of this step; ``draw(round, samples,
+    places)`` draws and scores for these places, the rounds counted from 1.
     """
     now = first
     for number in range(1, rounds + 1):
@@ -78,7 +78,7 @@ def redraw(
             task = now.scored.samples[place].task
             samples.append(spare(task, taken[task]))
             taken[task] += 1
-        now = _replaced(now, places, draw(number, samples), dict(taken))
+        now = _replaced(now, places, draw(number, samples, places), dict(taken))
     return now
 
 

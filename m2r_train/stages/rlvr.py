@@ -8,38 +8,42 @@ earn Eq. 9. Rollouts are on-policy, so the ratio's denominator is the policy's o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, cast
 
 from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.core.records import Sample
 from m2r_train.core.schedules import Curriculum, kl_coefficient, learning_rate
+from m2r_train.engine.base import Engine
 from m2r_train.model.policy import Policy
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
-from m2r_train.stages.engines import training_engine
+from m2r_train.stages.engines import choose_what_learns, refuse_idle_ranks, training_engine
 from m2r_train.stages.feeding import lay_out
-from m2r_train.stages.grpo import reference_of, score_groups, step_record, update
+from m2r_train.stages.grpo import UpdateStats, reference_of, score_groups, step_record, update
 from m2r_train.stages.heldout import Figures, HeldOutSet
 from m2r_train.stages.objective import Objective
 from m2r_train.stages.redraw import Draw, redraw, spares, taken_before
 from m2r_train.stages.rollouts import Desk, rollout_engine
 from m2r_train.stages.support import refuse_videos
 from m2r_train.stages.watch import Watch
+from m2r_train.telemetry.history import Scalar
 
 
 def run(ctx: Context) -> dict[str, Any]:
     """Improve ``spec.model`` on ``spec.dataset``; publishes ``model/``."""
     spec = cast("RLVRSpec", ctx.run_spec.parsed_spec)
     opt, sampling = spec.optimization, spec.rollout
+    refuse_idle_ranks(spec, ctx.ranks)
     policy = ctx.policy("model", spec.model)
     samples = {s.id: s for s in ctx.samples("dataset", spec.dataset, "rlvr")}
     refuse_videos("rollout.engine", sampling.engine, samples.values())
     curriculum = _curriculum(spec, samples.values(), ctx.seed)
     ctx.close_labels(task=curriculum.tasks)
-    engine = training_engine(policy, opt, ctx.seed, ctx.ranks)
+    choose_what_learns(policy, opt, ctx.seed)
     reference = reference_of(policy) if opt.kl.start or opt.kl.end else None
+    engine = training_engine(policy, opt, spec.parallelism, ctx.ranks)
     objective = Objective.of(spec)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
     desk = Desk(
@@ -50,12 +54,13 @@ def run(ctx: Context) -> dict[str, Any]:
         show=policy.show,
     )
 
-    def draw(step: int, number: int, chosen: Sequence[Sample]) -> Draw:
-        requests, groups = desk.rollouts(step, chosen, number)
+    def draw(step: int, number: int, chosen: Sequence[Sample], places: Sequence[int]) -> Draw:
+        with engine.gathered():
+            requests, groups = desk.rollouts(step, chosen, number, places)
         with ctx.phase("reward"):
             return Draw(requests, score_groups(policy, chosen, groups, objective, ctx.ranks))
 
-    evaluate = _evaluation(ctx, spec, policy, desk)
+    evaluate = _evaluation(ctx, spec, policy, engine, desk)
     keep = spec.checkpoint.keep
     watch = Watch(ctx, spec.monitors)
     taken = taken_before(ctx.history)
@@ -69,7 +74,7 @@ def run(ctx: Context) -> dict[str, Any]:
                 rate = _learning_rate(spec, step)
                 with ctx.step(step, engine.state_dict, keep=keep):
                     figures = evaluate(step)
-                    first = draw(step, 0, chosen)
+                    first = draw(step, 0, chosen, range(len(chosen)))
                     drawn = redraw(
                         first,
                         objective.redraw_rounds,
@@ -90,15 +95,14 @@ def run(ctx: Context) -> dict[str, Any]:
                             ctx.ranks,
                         )
                 desk.policy_changed()
-                # What is told of the policy is of the prompts as they came, not of those kept.
-                record = step_record(first.scored, stats, chosen[0].task if _one(spec) else "mixed")
-                if objective.redraw_rounds:
-                    record |= drawn.record()
-                difficulty = curriculum.current_difficulty(chosen[0].task, step, taken)
+                record: dict[str, Scalar] = {
+                    **_record(spec, objective, first, drawn, stats),
+                    **_difficulty(curriculum, chosen[0].task, step, taken),
+                    "kl_coefficient": beta,
+                    "lr": rate,
+                    **figures,
+                }
                 taken = {t: taken.get(t, 0) + drawn.taken.get(t, 0) for t in {*taken, *drawn.taken}}
-                if difficulty is not None:
-                    record["difficulty"] = difficulty
-                record |= {"kl_coefficient": beta, "lr": rate, **figures}
                 record |= watch.signs({"step": step, **record})
                 desk.trace(step, spec.steps, drawn.scored.samples, drawn.scored)
                 ctx.finish_step(
@@ -111,15 +115,15 @@ def run(ctx: Context) -> dict[str, Any]:
                     shown=("reward", "accuracy", "completion_tokens"),
                 )
         watch.end_if_collapsed()
+        with ctx.step(spec.steps, engine.state_dict, keep=keep):
+            ctx.tell_heldout(spec.steps, evaluate(None))
         with engine.gathered():
-            with ctx.step(spec.steps, engine.state_dict, keep=keep):
-                ctx.tell_heldout(spec.steps, evaluate(None))
             outcome = ctx.publish_model(policy)
     return {"step": spec.steps, "steps": spec.steps, **outcome}
 
 
 def _evaluation(
-    ctx: Context, spec: RLVRSpec, policy: Policy, desk: Desk
+    ctx: Context, spec: RLVRSpec, policy: Policy, engine: Engine, desk: Desk
 ) -> Callable[[int | None], Figures]:
     """What evaluates the policy before a step, where it is due, or (None) at the end."""
     if spec.evaluation is None:
@@ -129,10 +133,27 @@ def _evaluation(
     def evaluate(step: int | None) -> Figures:
         if step is not None and not held_out.due(step):
             return {}
-        with ctx.phase("evaluate"):
+        with ctx.phase("evaluate"), engine.gathered():
             return held_out.accuracy(desk.greedy, spec.rollout.max_completion_tokens)
 
     return evaluate
+
+
+def _record(
+    spec: RLVRSpec, objective: Objective, first: Draw, drawn: Draw, stats: UpdateStats
+) -> dict[str, float | int | str]:
+    """What is told of the policy is of the prompts as they came, not of those kept."""
+    task = first.scored.samples[0].task if _one(spec) else "mixed"
+    told = step_record(first.scored, stats, task)
+    return {**told, **drawn.record()} if objective.redraw_rounds else told
+
+
+def _difficulty(
+    curriculum: Curriculum, task: str, step: int, taken: Mapping[str, int]
+) -> dict[str, float]:
+    """How difficult the task's prompts are by now, where that is known."""
+    found = curriculum.current_difficulty(task, step, taken)
+    return {} if found is None else {"difficulty": found}
 
 
 def _curriculum(spec: RLVRSpec, samples: Iterable[Sample], seed: int) -> Curriculum:

@@ -90,17 +90,24 @@ class Desk:
         return self.engine.generate(requests, seeds, params)
 
     def rollouts(
-        self, step: int, samples: Sequence[Sample], redraw: int = 0
+        self,
+        step: int,
+        samples: Sequence[Sample],
+        redraw: int = 0,
+        places: Sequence[int] | None = None,
     ) -> tuple[list[Request | None], Groups]:
         """Requests and their completions, [prompts][group]; ``redraw`` is the round, 0 the first.
 
         Each round has a journal entry of its own and random numbers of its own. Each rank draws
-        its share and is told all completions; it has the requests of its share alone.
+        for its share of the batch's ``places`` (default: the samples' own order) and is told all
+        completions; it has the requests of its share alone.
         """
         ctx = self._ctx
         key = f"s{step}/rollouts" + (f"-redraw{redraw}" if redraw else "")
         stream = ("rollout", step, "redraw", redraw) if redraw else ("rollout", step)
-        own = [i for i in range(len(samples)) if ctx.ranks.owns(i)]
+        if places is None:
+            places = range(len(samples))
+        own = [i for i, place in enumerate(places) if ctx.ranks.owns(place)]
         requests: list[Request | None] = [None] * len(samples)
         with ctx.phase("data"):
             asked = [request(self._prompts[samples[i].id], samples[i]) for i in own]
@@ -117,7 +124,7 @@ class Desk:
             self._behind = False
         with ctx.phase("generate"):
             seeds = [derive_seed(ctx.seed, *stream, i, samples[i].id) for i in own]
-            groups = self._joined(self.engine.generate(asked, seeds, self._params), len(samples))
+            groups = self._joined(self.engine.generate(asked, seeds, self._params), places)
             if ctx.ranks.leads:
                 ctx.probe("before-journal")
                 ctx.run.journal_put(key, to_bytes(groups))
@@ -129,13 +136,13 @@ class Desk:
         ctx.metrics.inc("m2r_samples_total", len(groups) * self._params.samples)
         return requests, groups
 
-    def _joined(self, own: Groups, prompts: int) -> Groups:
-        """All ranks' groups, in the order of the prompts."""
+    def _joined(self, own: Groups, places: Sequence[int]) -> Groups:
+        """All ranks' groups, in the order of their places."""
         if self._ctx.ranks.size == 1:
             return own
         parts = self._ctx.ranks.gather_bytes(to_bytes(own))
         drawn = [iter(from_bytes(part, self._params.samples)) for part in parts]
-        return [next(drawn[i % len(drawn)]) for i in range(prompts)]
+        return [next(drawn[place % len(drawn)]) for place in places]
 
     def trace(self, step: int, total: int, samples: Sequence[Sample], scored: Scored) -> None:
         """Keep what the model said to a few prompts at some steps, for the report."""

@@ -21,7 +21,12 @@ from m2r_train.engine.ranks import ALONE, Ranks, shares
 from m2r_train.model.policy import Policy
 from m2r_train.rollout.sampler import InProcessSampler
 from m2r_train.stages.context import Context
-from m2r_train.stages.engines import training_engine
+from m2r_train.stages.engines import (
+    choose_what_learns,
+    extra_passes,
+    logprobs,
+    training_engine,
+)
 from m2r_train.stages.feeding import Lesson, lessons, micro_batches, sft_batches, shown
 from m2r_train.stages.heldout import Figures, HeldOutSet
 
@@ -42,10 +47,11 @@ def run(ctx: Context) -> dict[str, Any]:
         steps=training.steps,
         seed=ctx.seed,
     )
-    engine = training_engine(policy, training, ctx.seed, ctx.ranks)
+    choose_what_learns(policy, training, ctx.seed)
+    engine = training_engine(policy, training, spec.parallelism, ctx.ranks)
     total = len(batches)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
-    evaluate = _evaluation(ctx, spec, policy)
+    evaluate = _evaluation(ctx, spec, policy, engine)
     warmup = round(training.warmup_ratio * total)
     keep = spec.checkpoint.keep
     with ctx.running(total, start):
@@ -86,14 +92,16 @@ def run(ctx: Context) -> dict[str, Any]:
                     keep=keep,
                     shown=("loss",),
                 )
+        with ctx.step(total, engine.state_dict, keep=keep):
+            ctx.tell_heldout(total, evaluate(None))
         with engine.gathered():
-            with ctx.step(total, engine.state_dict, keep=keep):
-                ctx.tell_heldout(total, evaluate(None))
             outcome = ctx.publish_model(policy)
     return {"step": total, "steps": total, **outcome}
 
 
-def _evaluation(ctx: Context, spec: SFTSpec, policy: Policy) -> Callable[[int | None], Figures]:
+def _evaluation(
+    ctx: Context, spec: SFTSpec, policy: Policy, engine: Engine
+) -> Callable[[int | None], Figures]:
     """What evaluates the model before a step, where it is due, or (None) at the end."""
     asked = spec.evaluation
     if asked is None:
@@ -104,7 +112,7 @@ def _evaluation(ctx: Context, spec: SFTSpec, policy: Policy) -> Callable[[int | 
     def evaluate(step: int | None) -> Figures:
         if step is not None and not held_out.due(step):
             return {}
-        with ctx.phase("evaluate"):
+        with ctx.phase("evaluate"), engine.gathered():
             figures = held_out.loss(_CELLS)
             if sampler is not None:
                 sampler.update_weights()
@@ -130,19 +138,24 @@ def _accumulate(
     total = 0.0
     packs: list[PackedRows] = []
     own = [batch[i] for i in shares([b.row.length for b in batch], ranks.size)[ranks.seat.index]]
-    for part in micro_batches([lesson.row.length for lesson in own], _CELLS):
+    parts = [[own[i] for i in p] for p in micro_batches([b.row.length for b in own], _CELLS)]
+    empty = extra_passes(engine, ranks, len(parts))
+    shortest = min(batch, key=lambda lesson: lesson.row.length)
+    for number, chosen in enumerate([*parts, *[[shortest]] * empty]):
         look()
-        chosen = [own[i] for i in part]
         packed = pack_rows([lesson.row for lesson in chosen])
-        packs.append(packed)
-        seen = policy.see([x for lesson in chosen for x in shown(lesson.images, lesson.video)])
-        logp_1N = policy.logprobs(packed, seen)[0][None]
+        images = [x for lesson in chosen for x in shown(lesson.images, lesson.video)]
+        logp_1N = logprobs(engine, policy, packed, images)[0][None]
         loss = sft_loss(logp_1N, logp_1N.new_ones(logp_1N.shape), normalizer=float(tokens))
+        if number >= len(parts):
+            engine.backward(0.0 * loss)
+            continue
+        packs.append(packed)
         engine.backward(loss)
         total += loss.item()
     told = ranks.gather([total, *cells(packs)])
-    total, empty, computed = (math.fsum(one[k] for one in told) for k in range(3))
-    return total, tokens, empty / computed if computed else 0.0
+    total, padded, computed = (math.fsum(one[k] for one in told) for k in range(3))
+    return total, tokens, padded / computed if computed else 0.0
 
 
 def _with_chains(samples: Sequence[Sample]) -> list[Sample]:

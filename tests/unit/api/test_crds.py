@@ -205,6 +205,7 @@ def test_everything_that_changes_the_result_is_immutable() -> None:
             ".managedBy",
             ".resources",
         ),
+        ".parallelism",
     }
 
 

@@ -158,7 +158,13 @@ def changes(schema: dict[str, Any], value: dict[str, Any], path: str) -> list[tu
 
 COSMETIC = (
     *("scheduling", "suspend", "restartPolicy", "disruption", "watchdog", "managedBy", "image"),
-    *("activeDeadlineSeconds", "ttlSecondsAfterFinished", "serviceAccountName", "storage"),
+    *(
+        "activeDeadlineSeconds",
+        "ttlSecondsAfterFinished",
+        "serviceAccountName",
+        "storage",
+        "parallelism",
+    ),
 )
 
 

@@ -50,7 +50,8 @@ class Source:
         self.asked.append((task, n))
         return named(f"{task[0].lower()}+{n}")[0]
 
-    def draw(self, number: int, samples: Sequence[Sample]) -> Draw:
+    def draw(self, number: int, samples: Sequence[Sample], places: Sequence[int]) -> Draw:
+        assert len(places) == len(samples)
         self.rounds.append((number, [s.id for s in samples]))
         return draw_of(samples, self.signals[number - 1])
 

@@ -1,0 +1,104 @@
+"""What each rank of a test does: ``python -m gangwork OUT STRATEGY...`` with torchrun's variables.
+
+Each engine starts from the same weights and takes the same steps; rank 0 writes what it saw.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from unit.model.tinies import picture, png, sample, small_policy
+
+from m2r_train.api.common import Parallelism
+from m2r_train.api.sft import SFTTraining
+from m2r_train.engine.base import Engine
+from m2r_train.engine.group import Group
+from m2r_train.engine.ranks import ALONE, Ranks, seat_here
+from m2r_train.model.policy import Policy
+from m2r_train.rollout.base import SamplingParams
+from m2r_train.rollout.sampler import InProcessSampler
+from m2r_train.stages import sft
+from m2r_train.stages.engines import training_engine
+from m2r_train.stages.feeding import Lesson, lay_out, lessons, request
+from m2r_train.stages.models import use_threads
+
+RATE = 1e-3
+CHAIN = "<think>so 3</think><answer>\\boxed{3}</answer>"
+
+
+def course(policy: Policy) -> list[Lesson]:
+    """Five lessons of different lengths, one of them without a picture."""
+    pictured = [
+        sample(id=f"q{i}", chain=CHAIN + " so" * 7 * i, images=(png(picture(32, 32, i)),))
+        for i in range(4)
+    ]
+    return lessons(policy, [*pictured, sample(id="text", chain=CHAIN + " so" * 40)])
+
+
+def step(policy: Policy, engine: Engine, ranks: Ranks) -> list[float]:
+    """Loss and gradient norm of one step."""
+    loss, _, _ = sft._accumulate(policy, engine, course(policy), lambda: None, ranks)
+    return [loss, engine.step(RATE)]
+
+
+def engine_of(policy: Policy, strategy: str, ranks: Ranks) -> Engine:
+    """``Zero3+Optimizer``: a strategy and what it offloads; ``frozen``: the tower, too."""
+    name, *more = strategy.split("+")
+    offload = next((m for m in more if m != "frozen"), "None")
+    training = SFTTraining(freezeVision="frozen" in more, gradientClip=1.0, weightDecay=0.1)
+    return training_engine(policy, training, Parallelism(strategy=name, offload=offload), ranks)
+
+
+def work(strategy: str, ranks: Ranks) -> dict[str, Any]:
+    """Three steps, of which the third is taken again from the state after the second."""
+    policy = small_policy()
+    engine = engine_of(policy, strategy, ranks)
+    seen = [step(policy, engine, ranks) for _ in range(2)]
+    state = {name: tensor.clone() for name, tensor in engine.state_dict().items()}
+    seen.append(step(policy, engine, ranks))
+    with engine.gathered():
+        prompts = lay_out(policy, [sample()])
+        drawn = InProcessSampler(policy).generate(
+            [request(prompts[0], sample())], [7], SamplingParams(2, 1.0, 8)
+        )
+        whole = [float(p.detach().double().sum()) for p in policy.module.parameters()]
+    seen.append(step(policy, engine, ranks))
+    told = told_to_all(state, ranks)
+    other = small_policy()
+    again = engine_of(other, strategy, ranks)
+    again.load_state_dict(told)
+    repeated = step(other, again, ranks)
+    back = {name: float(tensor.double().sum()) for name, tensor in told.items()}
+    return {
+        "seen": seen, "repeated": repeated, "state": back,
+        "drawn": [c.tokens for c in drawn[0]], "whole": whole,
+    }  # fmt: skip
+
+
+def told_to_all(state: dict[str, torch.Tensor], ranks: Ranks) -> dict[str, torch.Tensor]:
+    """Rank 0's state, as a checkpoint brings it to all."""
+    from safetensors.torch import load, save
+
+    data = ranks.share_bytes(save(state) if ranks.leads else None)
+    assert data is not None
+    loaded: dict[str, torch.Tensor] = load(bytes(data))
+    return loaded
+
+
+def main(out: Path, strategies: list[str]) -> None:
+    """All strategies, one after another."""
+    use_threads(1)
+    sft._CELLS = 64  # so that ranks differ in the number of their micro-batches
+    seat = seat_here()
+    ranks: Ranks = ALONE if seat is None else Group(seat, 120.0)
+    made = {strategy: work(strategy, ranks) for strategy in strategies}
+    if ranks.leads:
+        out.write_text(json.dumps(made))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2:])
