@@ -158,7 +158,8 @@ class Workers:
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                 )
             )  # fmt: skip
-        self.parameters = next(self._answer(p)["parameters"] for p in self.processes)
+        ready = [self._answer(process) for process in self.processes]
+        self.parameters = ready[0]["parameters"]
 
     @staticmethod
     def _answer(process: subprocess.Popen[str]) -> dict[str, Any]:

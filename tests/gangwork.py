@@ -53,8 +53,13 @@ def engine_of(policy: Policy, strategy: str, ranks: Ranks) -> Engine:
     return training_engine(policy, training, Parallelism(strategy=name, offload=offload), ranks)
 
 
-def work(strategy: str, ranks: Ranks) -> dict[str, Any]:
-    """Three steps, of which the third is taken again from the state after the second."""
+def work(
+    strategy: str, ranks: Ranks, former: dict[str, torch.Tensor] | None
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Four steps, of which the third is taken again from the state after the second.
+
+    It is taken once more from the state that the ``former`` strategy had then.
+    """
     policy = small_policy()
     engine = engine_of(policy, strategy, ranks)
     seen = [step(policy, engine, ranks) for _ in range(2)]
@@ -72,11 +77,15 @@ def work(strategy: str, ranks: Ranks) -> dict[str, Any]:
     again = engine_of(other, strategy, ranks)
     again.load_state_dict(told)
     repeated = step(other, again, ranks)
+    crossed = None
+    if former is not None and former.keys() == told.keys():
+        again.load_state_dict(former)
+        crossed = step(other, again, ranks)
     back = {name: float(tensor.double().sum()) for name, tensor in told.items()}
     return {
-        "seen": seen, "repeated": repeated, "state": back,
+        "seen": seen, "repeated": repeated, "crossed": crossed, "state": back,
         "drawn": [c.tokens for c in drawn[0]], "whole": whole,
-    }  # fmt: skip
+    }, told  # fmt: skip
 
 
 def told_to_all(state: dict[str, torch.Tensor], ranks: Ranks) -> dict[str, torch.Tensor]:
@@ -95,7 +104,10 @@ def main(out: Path, strategies: list[str]) -> None:
     sft._CELLS = 64  # so that ranks differ in the number of their micro-batches
     seat = seat_here()
     ranks: Ranks = ALONE if seat is None else Group(seat, 120.0)
-    made = {strategy: work(strategy, ranks) for strategy in strategies}
+    made: dict[str, Any] = {}
+    former = None
+    for strategy in strategies:
+        made[strategy], former = work(strategy, ranks, former)
     if ranks.leads:
         out.write_text(json.dumps(made))
 

@@ -118,7 +118,7 @@ class Parallelism(Model):
 
     strategy: Literal["DataParallel", "Zero1", "Zero2", "Zero3"] = Field(
         default="DataParallel",
-        description="All in each process, or ZeRO: sharing moments (1), gradients (2), weights (3)",
+        description="All in each process, or ZeRO: shared moments (1), gradients (2), weights (3).",
     )
     offload: Literal["None", "Optimizer", "OptimizerAndParameters"] = Field(
         default="None", description="What ZeRO keeps in the memory of the hosts."
