@@ -23,7 +23,7 @@ from typing import Final
 from m2r_train import lifeline
 from m2r_train.api.errors import ConfigError, M2RError
 from m2r_train.api.runspec import GANGS, RunSpec
-from m2r_train.engine.ranks import LOCAL_RANK, MASTER, RANK, SIZE
+from m2r_train.engine.ranks import LOCAL_RANK, MASTER, RANK, SIZE, RanksLostError
 from m2r_train.stages.context import preempted
 from m2r_train.stages.place import place_in_job
 from m2r_train.stages.stop import StopRequest
@@ -31,6 +31,8 @@ from m2r_train.telemetry.termination import PATH_VARIABLE
 
 _LOOK_SECONDS: Final = 0.05
 _GRACE_SECONDS: Final = 10.0  # for the others, once one rank has ended badly: they learn of it
+_GIVE_WAY_SECONDS: Final = 2 * _GRACE_SECONDS  # to the node that the cause is on, so that it ends
+# first: a run's failure is what its first pod to end says
 _WORDS: Final = (76, 64, 65, 78, 79, 75)  # exit codes that say more than a crash, weightiest first
 
 
@@ -84,6 +86,8 @@ def launch(run_spec: RunSpec, *, port: int, stop: StopRequest) -> bytes:
             ranks.kill()
         speaks = weightiest(ends)
         words = _words(home / f"rank-{speaks.rank}.json")
+    if speaks.code == RanksLostError.exit_code and len(ends) < ranks_of(run_spec):
+        _give_way(stop, _GIVE_WAY_SECONDS)
     if stop and speaks.code == -signal.SIGTERM:  # came before the rank could take signals
         raise preempted(run_spec, stop, None)
     if speaks.code != 0:
@@ -91,8 +95,15 @@ def launch(run_spec: RunSpec, *, port: int, stop: StopRequest) -> bytes:
     return words or b""
 
 
+def _give_way(stop: StopRequest, seconds: float) -> None:
+    until = time.monotonic() + seconds
+    while not stop and time.monotonic() < until:
+        time.sleep(_LOOK_SECONDS)
+
+
 def weightiest(ends: Sequence[End]) -> End:
-    """The end that speaks for all: rank 0's success, an exit code with a meaning, the first crash.
+    """The end that speaks for all: rank 0's success, an exit code with a meaning, the first crash,
+    that of a rank which lost the others.
 
     Rank 0 ends well only when the run is done; what befell another rank after that is no matter.
     """
@@ -104,7 +115,7 @@ def weightiest(ends: Sequence[End]) -> End:
         for end in bad:
             if end.code == code:
                 return end
-    return bad[0]
+    return next((end for end in bad if end.code != RanksLostError.exit_code), bad[0])
 
 
 class _Ranks:

@@ -21,7 +21,12 @@ MASTER: Final = ("MASTER_ADDR", "MASTER_PORT")
 
 
 class RanksLostError(M2RError):
-    """Another rank has ended, or has not answered in time; what ended it, that rank tells."""
+    """Another rank has ended, or has not answered in time; what ended it, that rank tells.
+
+    The exit code is a crash's, and tells a launcher that the cause is elsewhere.
+    """
+
+    exit_code = 74
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,16 +43,20 @@ def run(ctx: Context) -> dict[str, Any]:
     ctx.close_labels(task=curriculum.tasks)
     choose_what_learns(policy, opt, ctx.seed)
     reference = reference_of(policy) if opt.kl.start or opt.kl.end else None
+    sampler = rollout_engine(sampling.engine, policy, ctx.look)  # copies what ranks may soon share
     engine = training_engine(policy, opt, spec.parallelism, ctx.ranks)
     objective = Objective.of(spec)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
     desk = Desk(
         ctx,
-        rollout_engine(sampling.engine, policy, ctx.look),
+        sampler,
         SamplingParams(sampling.group_size, sampling.temperature, sampling.max_completion_tokens),
         prompts=dict(zip(samples, lay_out(policy, list(samples.values())), strict=True)),
         show=policy.show,
     )
+
+    if start:
+        desk.policy_changed()
 
     def draw(step: int, number: int, chosen: Sequence[Sample], places: Sequence[int]) -> Draw:
         with engine.gathered():

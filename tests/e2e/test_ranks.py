@@ -204,6 +204,27 @@ def test_the_first_step_of_one_and_of_four_ranks_is_the_same_but_for_rounding(
             assert other["tokens"] == first["tokens"]
 
 
+@pytest.mark.parametrize("pair", ["sft"], indirect=True)
+def test_two_pods_of_one_rank_are_a_pod_of_two_and_end_together(pair: Gang) -> None:
+    pair.change("resources", {**pair.spec.spec["resources"], "nodes": 2, "processesPerNode": 1})
+
+    def both() -> list[Process]:
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+        return [pair.start_pod(i, GLOO_SOCKET_IFNAME="lo", **meeting) for i in (0, 1)]
+
+    owner, other = both()
+    assert owner.when(lambda: pair.step() > 0)
+    other.signal(signal.SIGKILL)
+    done = pair.ended(owner)
+    assert (done.code, len(done.complaints)) == (74, 1)
+    assert "lost the others" in done.complaints[0]
+    words = json.loads((pair.home / "termination-log-0").read_text())
+    assert (words["exitCode"], words["reason"]) == (74, "RanksLostError")
+    for pod in both():
+        assert pair.ended(pod).code == 0
+    pair.check()
+
+
 @stages("sft")
 def test_bad_data_is_one_line_whoever_finds_it(trial: Trial) -> None:
     trial.change("resources.processesPerNode", 2)

@@ -23,6 +23,9 @@ from m2r_train.launching import End, weightiest
         ([1, 79], 79),
         ([-signal.SIGKILL, 1], -signal.SIGKILL),  # the first crash is the cause of the second
         ([1, -signal.SIGKILL], 1),
+        ([74, 1], 1),  # who has lost the others is no cause
+        ([74, -signal.SIGKILL], -signal.SIGKILL),
+        ([74, 74], 74),
     ],
 )
 def test_an_exit_code_with_a_meaning_wins_over_a_crash_that_it_has_caused(
