@@ -24,7 +24,6 @@ from m2r_train import lifeline
 from m2r_train.api.errors import ConfigError, M2RError
 from m2r_train.api.runspec import GANGS, RunSpec
 from m2r_train.engine.ranks import LOCAL_RANK, MASTER, RANK, SIZE, RanksLostError
-from m2r_train.stages.context import preempted
 from m2r_train.stages.place import place_in_job
 from m2r_train.stages.stop import StopRequest
 from m2r_train.telemetry.termination import PATH_VARIABLE
@@ -89,6 +88,8 @@ def launch(run_spec: RunSpec, *, port: int, stop: StopRequest) -> bytes:
     if speaks.code == RanksLostError.exit_code and len(ends) < ranks_of(run_spec):
         _give_way(stop, _GIVE_WAY_SECONDS)
     if stop and speaks.code == -signal.SIGTERM:  # came before the rank could take signals
+        from m2r_train.stages.context import preempted  # noqa: PLC0415 - numpy
+
         raise preempted(run_spec, stop, None)
     if speaks.code != 0:
         raise RanksEndedError(_told(speaks, words, len(ends)), speaks.status, words)

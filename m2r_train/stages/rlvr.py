@@ -53,10 +53,8 @@ def run(ctx: Context) -> dict[str, Any]:
         SamplingParams(sampling.group_size, sampling.temperature, sampling.max_completion_tokens),
         prompts=dict(zip(samples, lay_out(policy, list(samples.values())), strict=True)),
         show=policy.show,
+        behind=start > 0,
     )
-
-    if start:
-        desk.policy_changed()
 
     def draw(step: int, number: int, chosen: Sequence[Sample], places: Sequence[int]) -> Draw:
         with engine.gathered():

@@ -64,9 +64,12 @@ class Desk:
         params: SamplingParams,
         prompts: Mapping[str, Prompt],
         show: Show | None = None,
+        *,
+        behind: bool = False,
     ) -> None:
+        """``behind``: the engine has weights from before the policy was restored."""
         self.engine = engine
-        self._behind = False  # whether the engine has weights of before the last update
+        self._behind = behind  # whether the engine has weights of before the last update
         self._ctx = ctx
         self._params = params
         self._prompts = prompts
