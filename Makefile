@@ -98,8 +98,9 @@ clean:  ## remove .venv and caches in the tree; stores, reports and the user's c
 ##@ Measure
 .PHONY: bench-sim bench-rewards bench-rlvr bench-rlvr-larger bench-sft bench-logprobs bench-losses bench-resume
 .PHONY: bench-recovery bench-operator bench-checkpoint bench-scorers
-bench-sim: setup-bench  ## scenes and pictures a second
+bench-sim: setup-bench  ## pictures, videos and questions a second; 10 000 labels checked again
 	@$(VENV)/python bench/bench_sim.py
+	@$(VENV)/python bench/bench_spatial.py
 
 bench-rewards: setup-bench  ## rewards a second and agreement, against other libraries
 	@$(VENV)/python bench/bench_rewards.py

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from m2r_train.api.errors import naming
-from m2r_train.api.refs import DatasetRef, ModelRef
 from m2r_train.api.resource import Resource
 from m2r_train.api.runspec import (
+    InputRef,
     RunInput,
     RunMetadata,
     RunSpec,
@@ -142,7 +142,7 @@ def _storage(resource: Resource, default_store: str) -> RunStorage:
 
 
 def _input(
-    ref: ModelRef | DatasetRef,
+    ref: InputRef,
     finished: Results,
     namespace: str,
     storage: RunStorage,

@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final, Literal, Self, cast
 from pydantic import BaseModel, Field, ValidationError
 
 from m2r_train.api.common import NON_RESULT_FIELDS, JobSpec
+from m2r_train.api.datasynthesis import AnnotatedScenes
 from m2r_train.api.errors import SpecError
 from m2r_train.api.kinds import KINDS
 from m2r_train.api.problems import SpecErrors, problem_lines
@@ -170,13 +171,16 @@ def local_uid(kind: str, spec: JobSpec, inputs: Mapping[str, str | None] | None 
     return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
 
 
-def input_refs(spec: BaseModel, path: str = "") -> Iterator[tuple[str, ModelRef | DatasetRef]]:
-    """Every model and dataset that a spec points at, with its field path in YAML's names.
+InputRef = ModelRef | DatasetRef | AnnotatedScenes
 
-    The paths (``model``, ``sources[0].dataset``, ``quality.judge.model``) are relative to the
-    spec; they are the keys of ``RunSpec.inputs``. Order: that of the fields.
+
+def input_refs(spec: BaseModel, path: str = "") -> Iterator[tuple[str, InputRef]]:
+    """Every model, dataset and folder of scenes that a spec points at, with its field path.
+
+    The paths, in YAML's names (``model``, ``sources[0].dataset``, ``quality.judge.model``), are
+    relative to the spec; they are the keys of ``RunSpec.inputs``. Order: that of the fields.
     """
-    if isinstance(spec, ModelRef | DatasetRef):
+    if isinstance(spec, ModelRef | DatasetRef | AnnotatedScenes):
         yield path, spec
         return
     for name, info in type(spec).model_fields.items():

@@ -16,10 +16,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from m2r_train.api.datasynthesis import AnnotatedScenes
 from m2r_train.api.errors import ConfigError, DataError, Preempted, naming
 from m2r_train.api.refs import DatasetRef, ModelRef
 from m2r_train.api.runspec import RunSpec
 from m2r_train.core.records import Sample
+from m2r_train.core.rng import derive_seed
+from m2r_train.data.annotated import ask_about_scenes
 from m2r_train.data.user import read_user_dataset
 from m2r_train.engine.ranks import ALONE as ONE_RANK
 from m2r_train.engine.ranks import Ranks
@@ -127,6 +130,18 @@ class Context:
         if len(loaded.bad) > _NAMED_BAD_RECORDS:
             self.progress.note(f"left out: {len(loaded.bad)} bad records in all")
         return loaded.samples
+
+    def scene_samples(self, path: str, ref: AnnotatedScenes, source: str) -> list[Sample]:
+        """Questions about the annotated scenes that ``spec.<path>`` points at, with chains."""
+        with naming(f"spec.{path}"):
+            return ask_about_scenes(
+                self._fetch(path),
+                ref.tasks,
+                derive_seed(self.seed, "source", source),
+                source,
+                wanted=ref.questions_per_scene,
+                most_frames=ref.frames,
+            )
 
     def _fetch(self, path: str) -> Path:
         given = self.run_spec.inputs.get(path)

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 
-from m2r_train.api.datasynthesis import Source
+from m2r_train.api.datasynthesis import PICTURE_TASKS, Source
 from m2r_train.core.records import Sample
 from m2r_train.core.rewards import RewardConfig, score
 from m2r_train.core.rng import derive_seed
 from m2r_train.data.parquet import write_shard
 from m2r_train.sim import generate, generate_scene_questions
+from m2r_train.sim.apartment import image_samples, video_samples
 
 _STRICT = RewardConfig()
 
@@ -53,7 +54,7 @@ def _end_with_parent(leash: Connection) -> None:
 
 def shards_of(sources: Iterable[Source], count: int) -> list[Shard]:
     """Every made source cut into about ``count`` shards in all, in order, none empty."""
-    sizes = {i: _items(s) for i, s in enumerate(sources) if s.dataset is None}
+    sizes = {i: _items(s) for i, s in enumerate(sources) if s.dataset is None and s.scenes is None}
     total = sum(sizes.values())
     shards: list[Shard] = []
     for i, n in sizes.items():
@@ -100,6 +101,23 @@ def _items(source: Source) -> int:
 def _make(source: Source, seed: int, index: int) -> tuple[Sample, ...]:
     if source.simulator is not None:
         rooms = source.simulator
+        if rooms.video:
+            return video_samples(
+                rooms.tasks,
+                seed,
+                index,
+                rooms.questions_per_scene,
+                image_size=rooms.image_size,
+                frames=rooms.frames,
+            )
+        if rooms.tasks[0] in PICTURE_TASKS:
+            return image_samples(
+                rooms.tasks,
+                seed,
+                index,
+                rooms.questions_per_scene,
+                image_size=rooms.image_size,
+            )
         return generate_scene_questions(
             rooms.tasks,
             seed,

@@ -40,12 +40,6 @@ def refuse_videos(path: str, engine: str, samples: Iterable[Sample]) -> None:
 def _unsupported(spec: JobSpec) -> Iterator[tuple[str, str]]:
     if isinstance(spec, DataSynthesisSpec):
         yield from _teachers(spec)
-        for i, source in enumerate(spec.sources):
-            if source.simulator is not None and source.simulator.video:
-                yield (
-                    f"sources[{i}].simulator.video",
-                    "walks are not in this version; leave it out for single pictures",
-                )
     elif isinstance(spec, RLVRSpec):
         yield from _engine("rollout.engine", spec.rollout.engine)
     elif isinstance(spec, EvalSpec):

@@ -159,9 +159,12 @@ def _given(
     """Samples of the users' own sources, under the source's name."""
     out: list[Sample] = []
     for i, source in enumerate(spec.sources):
-        if source.dataset is None:
+        if source.scenes is not None:
+            own = ctx.scene_samples(f"sources[{i}].scenes", source.scenes, source.name)
+        elif source.dataset is not None:
+            own = ctx.samples(f"sources[{i}].dataset", source.dataset, "rlvr", source.name)
+        else:
             continue
-        own = ctx.samples(f"sources[{i}].dataset", source.dataset, "rlvr", source.name)
         counts[source.name].update({"made": len(own), "kept": len(own)})
         out += [s.with_(source=source.name) for s in own]
     return out
