@@ -22,6 +22,7 @@ BenchmarkName = Literal[
     "vsi-bench",
     "synthetic",
 ]
+ScoringRule = Literal["official", "vlmevalkit", "lmms-eval"]
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -29,7 +30,29 @@ class Benchmark(Model):
     """A benchmark and its data."""
 
     name: BenchmarkName = Field(description="Which benchmark's rules score the answers.")
-    data: DatasetRef = Field(description="The benchmark's questions.")
+    data: DatasetRef = Field(
+        description="The benchmark's questions: a copy of it as it is published."
+    )
+    rule: ScoringRule = Field(
+        default="official",
+        description="Whose rules score the answers; lmms-eval for cv-bench and vsi-bench only.",
+    )
+    frames: Annotated[int, Field(ge=1, le=1024)] = Field(
+        default=32, description="Frames shown of a video, evenly spaced."
+    )
+    partial: bool = Field(
+        default=False,
+        description="Score what is there of a benchmark with missing parts or records that cannot "
+        "be scored; else an error.",
+    )
+    rules = (
+        Rule(
+            path="rule",
+            cel="self.rule != 'lmms-eval' || self.name in ['cv-bench', 'vsi-bench']",
+            message="must be official or vlmevalkit for this benchmark; set it to one",
+            check=lambda b: b.rule != "lmms-eval" or b.name in ("cv-bench", "vsi-bench"),
+        ),
+    )
 
 
 class Generation(Model):

@@ -143,6 +143,11 @@ class Context:
                 most_frames=ref.frames,
             )
 
+    def folder(self, path: str) -> Path:
+        """A local copy of the folder that ``spec.<path>`` points at."""
+        with naming(f"spec.{path}"):
+            return self._fetch(path)
+
     def _fetch(self, path: str) -> Path:
         given = self.run_spec.inputs.get(path)
         if given is None:

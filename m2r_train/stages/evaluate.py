@@ -10,10 +10,12 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from statistics import fmean
 from typing import Any, cast
 
+from m2r_train.api.errors import naming
 from m2r_train.api.evaljob import EvalSpec
 from m2r_train.core.answers import extract_answer, format_valid
 from m2r_train.core.records import Sample
@@ -21,6 +23,7 @@ from m2r_train.core.rng import derive_seed
 from m2r_train.core.stats import mean_with_stderr, sample_accuracy
 from m2r_train.model.policy import Policy, Request
 from m2r_train.rollout.base import Completion, RolloutEngine, SamplingParams
+from m2r_train.stages.asking import Questions, Score, questions
 from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import lay_out, request
 from m2r_train.stages.rollouts import rollout_engine
@@ -28,7 +31,6 @@ from m2r_train.stages.sharing import parts
 from m2r_train.stages.support import refuse_videos
 
 Row = dict[str, Any]
-Score = dict[str, float | int | None]  # value and stderr in percent, n
 
 
 def run(ctx: Context) -> dict[str, Any]:
@@ -37,11 +39,13 @@ def run(ctx: Context) -> dict[str, Any]:
     policy = ctx.policy("model", spec.model)
     policy.freeze_vision()
     engine = rollout_engine(spec.generation.engine, policy)
+    asked: dict[str, tuple[Sequence[Sample], Questions | None]] = {
+        b.name: _questions(ctx, spec, n) for n, b in enumerate(spec.benchmarks)
+    }
     work = [
-        (number, benchmark.name, samples[i : i + spec.generation.batch_size])
-        for number, benchmark in enumerate(spec.benchmarks)
-        for samples in [_questions(ctx, spec, number)]
-        for i in range(0, len(samples), spec.generation.batch_size)
+        (name, start, samples[start : start + spec.generation.batch_size])
+        for name, (samples, _) in asked.items()
+        for start in range(0, len(samples), spec.generation.batch_size)
     ]
     seen: dict[str, list[Row]] = {benchmark.name: [] for benchmark in spec.benchmarks}
     answers: dict[int, list[Row]] = {}
@@ -49,7 +53,9 @@ def run(ctx: Context) -> dict[str, Any]:
     def make(numbers: Sequence[int]) -> Iterator[bytes]:
         for chunk in numbers:
             with ctx.phase("generate"):
-                made = _answer(ctx, policy, engine, spec, work[chunk][2])
+                name, start, samples = work[chunk]
+                judge = partial(_score, asked[name][1], start)
+                made = _answer(ctx, policy, engine, spec, samples, judge)
             yield b"".join(json.dumps(a, sort_keys=True).encode() + b"\n" for a in made)
 
     ctx.restore_parts()
@@ -57,16 +63,20 @@ def run(ctx: Context) -> dict[str, Any]:
         keys = [f"s{chunk}/answers" for chunk in range(len(work))]
         for chunk, entry in parts(ctx, keys, make, all_of_them=False):
             answers[chunk] = [json.loads(line) for line in entry.splitlines()]
-            own = seen[work[chunk][1]]
+            own = seen[work[chunk][0]]
             own += answers[chunk]
             ctx.show_step(len(answers), len(work), score=_overall(own, "sampled"))
         if ctx.place.helps:
             return {"step": len(answers), "steps": len(work)}
         rows: dict[str, list[Row]] = {benchmark.name: [] for benchmark in spec.benchmarks}
-        for chunk, (_, benchmark, _) in enumerate(work):
+        for chunk, (benchmark, _, _) in enumerate(work):
             rows[benchmark] += answers[chunk]
-        scores = {benchmark: score_rows(own) for benchmark, own in rows.items()}
-        results = {"benchmarks": scores, "questions": sum(map(len, rows.values()))}
+        scores = {name: _scores(asked[name][1], own) for name, own in rows.items()}
+        results = {
+            "benchmarks": scores,
+            "protocols": {name: own.protocol() for name, (_, own) in asked.items() if own},
+            "questions": sum(map(len, rows.values())),
+        }
         digest = ctx.publish("eval", _files(results, rows))
     _show(ctx, scores)
     return {
@@ -137,10 +147,30 @@ def _show(ctx: Context, scores: Mapping[str, Mapping[str, Score]]) -> None:
                 ctx.metrics.set("m2r_eval_score", value / 100, benchmark=benchmark, subtask=subtask)
 
 
-def _questions(ctx: Context, spec: EvalSpec, number: int) -> list[Sample]:
-    samples = ctx.samples(f"benchmarks[{number}].data", spec.benchmarks[number].data, "eval")
+def _questions(
+    ctx: Context, spec: EvalSpec, number: int
+) -> tuple[Sequence[Sample], Questions | None]:
+    """The samples of a benchmark, and its own rules unless it is our synthetic one."""
+    benchmark, path = spec.benchmarks[number], f"benchmarks[{number}].data"
+    own: Questions | None = None
+    if benchmark.name == "synthetic":
+        samples: Sequence[Sample] = ctx.samples(path, benchmark.data, "eval")
+    else:
+        folder = ctx.folder(path)
+        with naming(f"spec.{path}"):
+            own = questions(benchmark, folder)
+        samples = own.samples
     refuse_videos("generation.engine", spec.generation.engine, samples)
-    return samples
+    return samples, own
+
+
+def _scores(own: Questions | None, rows: Sequence[Row]) -> dict[str, Score]:
+    return score_rows(rows) if own is None else own.scores(rows)
+
+
+def _score(own: Questions | None, start: int, number: int, sample: Sample, text: str) -> float:
+    """The score, 0..1, of an answer to a chunk's question ``number``."""
+    return sample_accuracy(sample, text) if own is None else own.score(start + number, text)
 
 
 def _answer(
@@ -149,6 +179,7 @@ def _answer(
     engine: RolloutEngine[Request],
     spec: EvalSpec,
     samples: Sequence[Sample],
+    judge: Callable[[int, Sample, str], float],
 ) -> list[Row]:
     generation = spec.generation
     prompts = lay_out(policy, samples)
@@ -170,18 +201,22 @@ def _answer(
             "task": s.task,
             "question": s.question,
             "answer": s.answer,
-            "sampled": [_judged(s, policy.decode(c.tokens)) for c in many],
-            "greedy": [_judged(s, policy.decode(c.tokens)) for c in one],
+            "sampled": [_judged(t, judge(i, s, t)) for t in map(policy.decode, _tokens(many))],
+            "greedy": [_judged(t, judge(i, s, t)) for t in map(policy.decode, _tokens(one))],
         }
-        for s, many, one in zip(samples, sampled, greedy, strict=True)
+        for i, (s, many, one) in enumerate(zip(samples, sampled, greedy, strict=True))
     ]
 
 
-def _judged(sample: Sample, text: str) -> Row:
+def _tokens(completions: Sequence[Completion]) -> list[tuple[int, ...]]:
+    return [c.tokens for c in completions]
+
+
+def _judged(text: str, score: float) -> Row:
     return {
         "text": text,
         "extracted": extract_answer(text),
-        "score": sample_accuracy(sample, text),
+        "score": score,
         "format": float(format_valid(text)),
     }
 

@@ -12,8 +12,6 @@ from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.core.records import Sample
 from m2r_train.rollout.available import why_no_vllm
 
-EVALUATED = ("synthetic",)  # benchmarks that an EvalJob can ask the model about
-
 
 def refuse_unsupported(spec: JobSpec) -> None:
     """Raises ``ConfigError`` for the first field that asks for what is not there."""
@@ -44,13 +42,6 @@ def _unsupported(spec: JobSpec) -> Iterator[tuple[str, str]]:
         yield from _engine("rollout.engine", spec.rollout.engine)
     elif isinstance(spec, EvalSpec):
         yield from _engine("generation.engine", spec.generation.engine)
-        for i, benchmark in enumerate(spec.benchmarks):
-            if benchmark.name not in EVALUATED:
-                yield (
-                    f"benchmarks[{i}].name",
-                    f"{benchmark.name} cannot be evaluated in this version, only "
-                    f"{', '.join(EVALUATED)}; m2r score scores answers that you have",
-                )
 
 
 def _teachers(spec: DataSynthesisSpec) -> Iterator[tuple[str, str]]:

@@ -263,13 +263,6 @@ UNRUNNABLE = {
         ("spec.generation.engine", "vllm", "inprocess"),
         value="vllm",
     ),
-    "a benchmark without a scorer": Unrunnable(
-        "eval-base",
-        "benchmarks",
-        78,
-        ("spec.benchmarks[0].name", "mathvista", "only synthetic"),
-        lambda folder, _: [{"name": "mathvista", "data": {"uri": (folder / "m").as_uri()}}],
-    ),
     "a teacher model": Unrunnable(
         "data",
         "generator",

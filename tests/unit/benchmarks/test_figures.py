@@ -133,6 +133,15 @@ def test_we_math_without_a_whole_right_has_no_rate_of_rote_memorisation() -> Non
     assert found["score_strict"] == round(100 * 180 / 525, 2)
 
 
+def test_a_part_of_we_math_is_scored_over_the_problems_that_are_there() -> None:
+    """Over 525 the absent problems would be worth as much as mastered ones: 99.9 % here."""
+    records = we_math({"110": 1, "000": 1}, {"1111": 1, "0001": 1})
+    found = values(scored("we-math", records, partial=True))
+    assert (found["score_strict"], found["score_loose"]) == (37.5, 37.5)
+    assert (found["ik"], found["ig"], found["cm_strict"]) == (25.0, 25.0, 25.0)
+    assert scored("we-math", records).summary is None
+
+
 def test_mathvista_counts_a_sample_for_each_of_its_skills() -> None:
     base = {"question_type": "free_form", "answer_type": "integer", "answer": "8"}
     records: Records = [

@@ -1,0 +1,79 @@
+"""The question that a model gets for a record of each benchmark.
+
+Three benchmarks carry their prompt in the data (MathVista ``query``, MathVerse ``query_cot``,
+CV-Bench ``prompt``); VSI-Bench's is that of thinking-in-space @51e089c. The published prompts of
+the other four ask for a form of answer (JSON, text behind "Answer") that contradicts the model's
+own template, ``<think>``/``<answer>``: here the question and its options are asked, and what kind
+of answer is scored is said in our own words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from m2r_train.benchmarks.base import Record, lettered, text_field, texts_field
+
+_VSI_FRAMES = "These are frames of a video."
+_VSI_NUMBER = "Please answer the question using a single word or phrase."
+_VSI_CHOICE = "Answer with the option's letter from the given choices directly."
+
+_LETTER = "Answer with the letter of the right option."
+_LETTERS = "Answer with the letter of the right option; with several right, with all their letters."
+_DYNAMATH = {
+    "float": "Answer with a number, to three decimals where it is not whole.",
+    "multiple choice": _LETTER,
+}
+"""By ``answer_type``: numbers count within 0.001, choices by their letter."""
+
+
+def question(name: str, record: Record) -> str:
+    """The text of the question, pictures apart.
+
+    Raises RecordError where the record lacks the fields of the benchmark called ``name``.
+    """
+    return _QUESTIONS[name](record)
+
+
+def _of_field(field: str) -> Callable[[Record], str]:
+    return lambda record: text_field(record, field)
+
+
+def _mathvision(record: Record) -> str:
+    options = lettered(texts_field(record, "options"))
+    asked = [text_field(record, "question"), *(f"({k}) {v}" for k, v in options.items())]
+    return "\n".join([*asked, _LETTER] if options else asked)
+
+
+def _dynamath(record: Record) -> str:
+    asked = text_field(record, "question")
+    hint = _DYNAMATH.get(text_field(record, "answer_type"))
+    return asked if hint is None else f"{asked}\n{hint}"
+
+
+def _we_math(record: Record) -> str:
+    options = text_field(record, "option")
+    return f"{text_field(record, 'question')}\n{options}\n{_LETTER}"
+
+
+def _logicvista(record: Record) -> str:
+    return f"{text_field(record, 'question')}\n{_LETTERS}"
+
+
+def _vsi_bench(record: Record) -> str:
+    asked = f"{_VSI_FRAMES}\n{text_field(record, 'question')}"
+    options = texts_field(record, "options")
+    if not options:
+        return f"{asked}\n{_VSI_NUMBER}"
+    return "\n".join([asked, "Options:", *options, _VSI_CHOICE])
+
+
+_QUESTIONS: dict[str, Callable[[Record], str]] = {
+    "mathvista": _of_field("query"),
+    "mathvision": _mathvision,
+    "mathverse": _of_field("query_cot"),
+    "dynamath": _dynamath,
+    "we-math": _we_math,
+    "logicvista": _logicvista,
+    "cv-bench": _of_field("prompt"),
+    "vsi-bench": _vsi_bench,
+}

@@ -1,0 +1,157 @@
+"""The eight benchmarks as they are published: records with their pictures or frames.
+
+Parquet with image columns (MathVista, MathVision, MathVerse, DynaMath, We-Math, CV-Bench), JSON
+beside a folder of images (LogicVista), JSON lines beside a folder of frames (VSI-Bench:
+``<dataset>/<scene_name>/*.jpg``, frames in the order of their names).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from m2r_train.api.errors import DataError
+from m2r_train.data.layout import find_files
+from m2r_train.data.media import Album
+from m2r_train.data.problem import Problem
+
+_PICTURES = {
+    "mathvista": ("decoded_image", "image"),
+    "mathvision": ("decoded_image", "image"),
+    "mathverse": ("image",),
+    "dynamath": ("decoded_image", "image"),
+    "we-math": ("image_path",),
+    "logicvista": ("imagename",),
+    "cv-bench": ("image",),
+}
+"""The columns that hold a record's picture, the first that has one counts."""
+
+_FRAMES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
+_VARIANT = re.compile(r"variant[_-]?(\d+)")
+_BATCH_ROWS = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A record without its pictures, its pictures (encoded), and a video's frames or None."""
+
+    record: dict[str, Any]
+    images: tuple[bytes, ...]
+    video: tuple[bytes, ...] | None = None
+
+
+def read_published(name: str, folder: Path, split: str | None, frames: int) -> list[Published]:
+    """All records of the benchmark called ``name``, in order of file and row.
+
+    Of a video ``frames`` frames are taken, evenly spaced. Raises DataError for a file that cannot
+    be read and for a record whose picture or frames are not there: names file, record and remedy.
+    """
+    root = folder.resolve()
+    pool: dict[bytes, bytes] = {}
+    found: list[Published] = []
+    for file in _files(name, root, split):
+        album = Album(root, file.parent, pool=pool)
+        done = len(found)
+        try:
+            for row in _rows(file):
+                found.append(_published(name, row, file, album, frames))
+        except Problem as problem:
+            raise DataError(
+                f"{file.relative_to(root)} record {len(found) - done + 1}: {problem}"
+            ) from problem
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise DataError(
+                f"{file.relative_to(root)}: not readable after record {len(found) - done} "
+                f"({' '.join(str(error).split())[:160]}); copy the benchmark again"
+            ) from error
+    if not found:
+        raise DataError(f"{folder}: no record of {name}; copy the benchmark again")
+    return found
+
+
+def evenly(count: int, wanted: int) -> list[int]:
+    """``wanted`` indexes evenly spaced from the first to the last of ``count``; all if fewer."""
+    if count <= wanted:
+        return list(range(count))
+    if wanted == 1:
+        return [0]
+    return [round(i * (count - 1) / (wanted - 1)) for i in range(wanted)]
+
+
+def _files(name: str, root: Path, split: str | None) -> list[Path]:
+    if name == "logicvista" and (named := sorted(root.rglob("dataset.json"))):
+        if not all(file.resolve().is_relative_to(root) for file in named):
+            raise DataError(f"{root}: dataset.json is a link that leaves the folder; copy it there")
+        return named
+    return find_files(root, split)
+
+
+def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
+    if file.suffix.lower() == ".parquet":
+        with pq.ParquetFile(file) as table:
+            for batch in table.iter_batches(batch_size=_BATCH_ROWS):
+                yield from batch.to_pylist()
+        return
+    text = file.read_text(encoding="utf-8")
+    if file.suffix.lower() == ".json":
+        whole = json.loads(text)
+        rows = list(whole.values()) if isinstance(whole, dict) else whole
+    else:
+        rows = (json.loads(line) for line in text.splitlines() if line.strip())
+    for row in rows:
+        if not isinstance(row, dict):
+            raise Problem("bad field", f"is a {type(row).__name__}; a record is a JSON object")
+        yield row
+
+
+def _published(
+    name: str, row: Mapping[str, Any], file: Path, album: Album, frames: int
+) -> Published:
+    columns = _PICTURES.get(name, ())
+    record = {k: v for k, v in row.items() if k not in columns or isinstance(v, str)}
+    numbered = _VARIANT.search(file.relative_to(album.root).as_posix())
+    if name == "dynamath" and record.get("varid") is None and numbered:
+        record["varid"] = numbered.group(1)  # one split, sample_variant1..10, for each variant
+    if name == "vsi-bench":
+        return Published(record, (), _frames(record, album, frames))
+    column = next((c for c in columns if row.get(c) is not None), None)
+    if column is None:
+        raise Problem("image missing", f"none of the columns {', '.join(columns)} has a picture")
+    cell = row[column]
+    if name == "logicvista":
+        cell = _beside(str(cell), album)
+    return Published(record, album.load(cell, column))
+
+
+def _beside(name: str, album: Album) -> str:
+    """LogicVista names a file of the folder ``images`` that lies beside its JSON."""
+    return f"images/{name}" if (album.beside / "images" / name).exists() else name
+
+
+def _frames(record: Mapping[str, Any], album: Album, wanted: int) -> tuple[bytes, ...]:
+    place = f"{record.get('dataset')}/{record.get('scene_name')}"
+    folder = (album.root / place).resolve()
+    if not folder.is_relative_to(album.root):
+        raise Problem("image path", f"video {place}: leaves the dataset's folder")
+    files = _pictures_in(folder)
+    if not files:
+        raise Problem(
+            "image missing",
+            f"video {place}: no folder of frames; write the video's frames there as .jpg files "
+            "(videos are not decoded in this version)",
+        )
+    chosen = [files[i] for i in evenly(len(files), wanted)]
+    return album.load([f"{place}/{file.name}" for file in chosen], f"video {place}")
+
+
+def _pictures_in(folder: Path) -> Sequence[Path]:
+    if not folder.is_dir():
+        return []
+    return sorted(f for f in folder.iterdir() if f.suffix.lower() in _FRAMES)
