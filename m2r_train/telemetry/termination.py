@@ -45,12 +45,13 @@ class Termination:
     def to_bytes(self) -> bytes:
         """One JSON object in camelCase, at most `LIMIT_BYTES` bytes, whatever the fields hold.
 
-        What is dropped first is what the operator can find elsewhere: the middle of the message,
-        then the metrics, the outputs, the reason's tail and the checkpoint.
+        What is dropped first is what can be found elsewhere: all scores but each benchmark's
+        headline, the middle of the message, then the metrics, the outputs, the reason's tail and
+        the checkpoint.
         """
         document = {_camel(key): item for key, item in redact(asdict(self)).items()}
         document = {key: item for key, item in document.items() if item not in (None, {}, "")}
-        for shorten in (_cut_message, _drop("metrics"), _drop("outputs"), _cut_reason,
+        for shorten in (_headlines, _cut_message, _drop("metrics"), _drop("outputs"), _cut_reason,
                         _drop("lastCheckpoint"), _drop("message")):  # fmt: skip
             if _size(document) <= LIMIT_BYTES:
                 break
@@ -82,6 +83,19 @@ def leave_words(words: bytes) -> None:
     target = termination_path()
     if target is not None:
         target.write_bytes(words)
+
+
+def _headlines(document: dict[str, Any]) -> dict[str, Any]:
+    """Of each benchmark its headline only: a published one has up to a hundred figures."""
+    outputs = document.get("outputs")
+    if not isinstance(outputs, Mapping) or not isinstance(outputs.get("scores"), Mapping):
+        return document
+    scores = {
+        name: {"overall": own["overall"]}
+        for name, own in outputs["scores"].items()
+        if isinstance(own, Mapping) and "overall" in own
+    }
+    return {**document, "outputs": {**outputs, "scores": scores}}
 
 
 def _cut_message(document: dict[str, Any]) -> dict[str, Any]:

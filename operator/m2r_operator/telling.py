@@ -109,7 +109,7 @@ def outputs_of(outcome: Mapping[str, Any] | None) -> StatusOutputs:
                 stderr=one["overall"].get("stderr"),
             )
             for name, one in sorted(scores.items())
-            if "overall" in one
+            if one.get("overall", {}).get("value") is not None
         ),
         digest=given.get("digest"),
     )

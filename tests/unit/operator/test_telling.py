@@ -155,6 +155,7 @@ def test_scores_and_counts_become_outputs() -> None:
             "scores": {
                 "vsi-bench": {"overall": {"value": 41.5, "n": 10, "stderr": 0.5}, "x": {}},
                 "synthetic": {"x": {"value": 1.0}},
+                "we-math": {"overall": {"value": None, "n": 0, "stderr": None}},
             },
         }
     )

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from m2r_train.api.evaljob import EvalSpec
-from m2r_train.stages.evaluate import gates_passed, score_rows
+from m2r_train.stages.evaluate import gates_passed, score_rows, shown_subtasks
 
 
 def answers(scores: list[float], valid: bool = True) -> list[dict[str, Any]]:
@@ -97,3 +97,25 @@ def test_every_gate_must_be_reached(reached: float, passes: bool) -> None:
     )
     assert not gates_passed(spec, {"synthetic": easy, "mathvista": {"overall": {"value": 9.0}}})
     assert gates_passed(spec.model_copy(update={"gates": ()}), {})
+
+
+def test_a_gate_is_not_reached_by_a_headline_that_is_undefined() -> None:
+    spec = EvalSpec.model_validate(
+        {
+            "model": {"preset": "tiny"},
+            "benchmarks": [{"name": "we-math", "data": {"uri": "file:///a"}}],
+            "gates": [{"benchmark": "we-math", "min": 0.1}],
+        }
+    )
+    assert not gates_passed(spec, {"we-math": {"overall": {"value": None}}})
+
+
+def test_the_gauge_has_headlines_and_as_many_tasks_as_its_label_may_have() -> None:
+    score = {"value": 1.0}
+    own = {"overall": score, "greedy/overall": score, "Count": score, "Area": score}
+    published = {"overall": score, "worst": score, "average": score}
+    shown = shown_subtasks({"dynamath": published, "synthetic": own})
+    assert shown == ["overall", "Area", "Count"]
+    assert shown_subtasks({"dynamath": published}) == ["overall"]
+    many = {"overall": score} | {f"t{i:02}": score for i in range(99)}
+    assert shown_subtasks({"synthetic": many}) == ["overall", *(f"t{i:02}" for i in range(31))]

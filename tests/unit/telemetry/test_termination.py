@@ -37,6 +37,22 @@ def test_zero_is_kept_and_nothing_is_left_out() -> None:
     }  # fmt: skip
 
 
+def test_of_many_figures_the_headlines_are_kept() -> None:
+    """Else the operator would know neither scores nor digest, and no gate would be reached."""
+    headline = {"value": 100 / 3, "n": 5130, "stderr": 0.6613124}
+    figures = {"overall": headline} | {f"subject/{i}": headline for i in range(100)}
+    names = [f"benchmark-{i}" for i in range(16)]
+    words = Termination(
+        exit_code=0, reason="Succeeded", message="done in 1h", metrics={"score": 33.3},
+        outputs={"digest": "d" * 64, "scores": dict.fromkeys(names, figures)},
+    )  # fmt: skip
+    told = json.loads(words.to_bytes())
+    assert told["message"] == "done in 1h"
+    assert told["metrics"] == {"score": 33.3}
+    assert told["outputs"]["digest"] == "d" * 64
+    assert told["outputs"]["scores"] == {name: {"overall": headline} for name in names}
+
+
 TEXT = st.text(max_size=60).map(lambda text: text * 200)
 
 
