@@ -14,6 +14,7 @@ from rich.table import Table
 
 from m2r_train.api.errors import DataError
 from m2r_train.api.runspec import RunSpec
+from m2r_train.benchmarks.registry import BENCHMARKS
 from m2r_train.core.stats import paired_bootstrap
 from m2r_train.data.parquet import read_shard
 from m2r_train.report import Comparison, RunView, build_report
@@ -105,8 +106,9 @@ def compare_models(runs: Sequence[StoredRun]) -> list[Comparison]:
     evaluated = [run for run in runs if _evaluated(run)]
     out: list[Comparison] = []
     for before, after in pairwise(evaluated):
-        names = after.json("eval/results.json")["benchmarks"]
-        for benchmark in names:
+        for benchmark, scores in after.json("eval/results.json")["benchmarks"].items():
+            if not _mean_of_questions(benchmark, scores):
+                continue
             a = _question_scores(after, benchmark)
             b = _question_scores(before, benchmark)
             if a.keys() != b.keys():
@@ -114,6 +116,15 @@ def compare_models(runs: Sequence[StoredRun]) -> list[Comparison]:
             for task in ("overall", *sorted({t for t, _ in a})):
                 out.append(_compared(benchmark, task, before.label, after.label, a, b))
     return out
+
+
+def _mean_of_questions(benchmark: str, scores: Mapping[str, Any]) -> bool:
+    """Whether the headline is a mean of questions, so that pairs of questions tell its difference.
+
+    Not DynaMath's worst of ten variants, We-Math's problems, nor means of groups of questions.
+    """
+    rules = BENCHMARKS.get(benchmark)
+    return rules is None or rules.headline(scores) == "accuracy"
 
 
 Scores = dict[tuple[str, str], float]  # (task, id) -> mean score of the question's samples, 0..1

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from m2r_train.api import RLVRSpec, order
+from m2r_train.api import EvalSpec, RLVRSpec, order
 from m2r_train.api.manifests import load_manifests
+from m2r_train.benchmarks.registry import BENCHMARKS
 
 FOLDER = Path(__file__).parents[2] / "examples" / "m2-reasoning-7b"
+EVALUATIONS = ("m2-eval", "m2-eval-video")
 MARK = re.compile(r"\b(paper|ours)\b")
 # what is the user's own, or says only what belongs together
 UNMARKED = re.compile(r"^\s*(- )?(name|kind|apiVersion|metadata|dataset|splits|simulator|engine)\b")
@@ -43,7 +45,7 @@ def test_a_line_without_a_mark_is_found() -> None:
 
 def test_what_the_paper_states_stands_in_the_manifests() -> None:
     specs = {r.name: r.spec for r in order(load_manifests([FOLDER]))}
-    assert list(specs) == ["m2-data", "m2-ci", "m2-curriculum", "m2-rlvr", "m2-eval"]
+    assert list(specs) == ["m2-data", "m2-ci", "m2-curriculum", "m2-rlvr", *EVALUATIONS]
     outputs = specs["m2-data"].outputs  # type: ignore[attr-defined]
     assert (outputs.sft, outputs.rlvr) == (168_000, 126_200)
     rlvr = specs["m2-rlvr"]
@@ -53,4 +55,14 @@ def test_what_the_paper_states_stands_in_the_manifests() -> None:
     assert rlvr.optimization.advantage_weight.kind == "Eq6"
     assert rlvr.optimization.kl.schedule == "Cosine"
     assert (rlvr.curriculum.order, rlvr.curriculum.batch_tasks) == ("Ascending", "One")
-    assert len(specs["m2-eval"].benchmarks) == 8  # type: ignore[attr-defined]
+    asked = [b.name for name in EVALUATIONS for b in specs[name].benchmarks]  # type: ignore[attr-defined]
+    assert sorted(asked) == sorted(BENCHMARKS)
+
+
+def test_videos_are_not_asked_of_an_engine_that_cannot_show_them() -> None:
+    specs = {r.name: r.spec for r in order(load_manifests([FOLDER]))}
+    for name in EVALUATIONS:
+        spec = specs[name]
+        assert isinstance(spec, EvalSpec)
+        if "vsi-bench" in [b.name for b in spec.benchmarks]:
+            assert spec.generation.engine == "inprocess"

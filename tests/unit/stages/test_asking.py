@@ -119,6 +119,19 @@ def test_dynamath_asks_for_a_letter_where_a_letter_is_scored() -> None:
     assert question("dynamath", record | {"answer_type": "text"}) == record["question"]
 
 
+def test_a_split_is_chosen_where_a_copy_holds_several(tmp_path: Path) -> None:
+    """MathVista's test split has no answers; MathVerse has its text-only questions beside."""
+    published.mathvista(tmp_path / "a")
+    data = tmp_path / "a" / "data"
+    (data / "test-00000-of-00002-6b81bd7f7e2065e6.parquet").write_bytes(b"not read")
+    asked = {"uri": (tmp_path / "a").as_uri(), "split": "testmini"}
+    assert len(load("mathvista", tmp_path / "a", data=asked).samples) == 2
+    published.mathverse(tmp_path / "b")
+    (tmp_path / "b" / "testmini_text_only.parquet").write_bytes(b"not read")
+    asked = {"uri": (tmp_path / "b").as_uri(), "split": "testmini"}
+    assert len(load("mathverse", tmp_path / "b", data=asked).samples) == 2
+
+
 def test_a_missing_variant_is_an_error_unless_a_part_is_wanted(tmp_path: Path) -> None:
     published.dynamath(tmp_path, variants=9)
     with pytest.raises(DataError, match=r"seed 7: variant 10; .*partial: true"):
