@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Annotated, Any, Final, Literal
@@ -47,6 +48,42 @@ class SecretRef(Model):
     """A Secret in the same namespace; its values never pass through a manifest."""
 
     name: ObjectName = Field(description="Name of the Secret.")
+
+
+class EndpointRef(Model):
+    """A model behind an OpenAI-compatible chat endpoint."""
+
+    url: Endpoint = Field(
+        description="Base address, such as https://host/v1; /chat/completions is added."
+    )
+    model: Annotated[str, Field(min_length=1, max_length=256)] = Field(
+        description="Model as the endpoint names it."
+    )
+    secret_ref: SecretRef | None = Field(
+        default=None,
+        description="Secret whose API_KEY the endpoint is shown; left out: no key.",
+    )
+    timeout_seconds: Seconds = Field(
+        default=300, description="Time for one whole answer, after which it is asked for again."
+    )
+    retries: Annotated[int, Field(ge=0, le=100)] = Field(
+        default=8, description="Further tries of a request that came to nothing."
+    )
+    concurrency: Annotated[int, Field(ge=1, le=256)] = Field(
+        default=8, description="Requests that each pod has under way at a time."
+    )
+    rules = (no_secret("url"), no_secret("model"))
+
+
+API_KEY: Final = "API_KEY"  # where an endpoint's key lies in its Secret
+
+
+def key_variable(path: str) -> str:
+    """The environment variable with the key of the endpoint that ``spec.<path>`` sets.
+
+    ``quality.judge.endpoint`` -> ``M2R_API_KEY_QUALITY_JUDGE_ENDPOINT``.
+    """
+    return "M2R_API_KEY_" + re.sub(r"[^A-Za-z0-9]+", "_", path).strip("_").upper()
 
 
 class Storage(Model):
