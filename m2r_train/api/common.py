@@ -72,7 +72,7 @@ class EndpointRef(Model):
     concurrency: Annotated[int, Field(ge=1, le=256)] = Field(
         default=8, description="Requests that each pod has under way at a time."
     )
-    rules = (no_secret("url"), no_secret("model"))
+    rules = (no_secret("url", instead="secretRef"), no_secret("model", instead="secretRef"))
 
 
 API_KEY: Final = "API_KEY"  # where an endpoint's key lies in its Secret

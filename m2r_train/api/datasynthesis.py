@@ -7,16 +7,18 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 
 from pydantic import Field
 
-from m2r_train.api.common import JobSpec
+from m2r_train.api.common import EndpointRef, Engine, JobSpec
 from m2r_train.api.refs import DatasetRef, Metadata, ModelRef, Split
 from m2r_train.api.schema import (
     API_VERSION,
     LIST_SET,
     Count,
     ItemName,
+    LongText,
     Model,
     OnOff,
     PositiveCount,
+    Ratio,
     Rule,
     StoreUri,
     Unbounded,
@@ -236,7 +238,17 @@ class Generator(Model):
 
     model: ModelRef | None = Field(
         default=None,
-        description="Teacher model; left out: templates, which know drawn and simulated questions.",
+        description="Teacher that the run's own pods load; left out, as endpoint is: templates, "
+        "which know drawn and simulated questions.",
+    )
+    endpoint: EndpointRef | None = Field(
+        default=None, description="Teacher behind an OpenAI-compatible endpoint."
+    )
+    engine: Engine = Field(default="inprocess", description="What draws a teacher model's chains.")
+    prompt: LongText | None = Field(
+        default=None,
+        description="System prompt of the endpoint's teacher; left out: the paper's, as in "
+        "training.",
     )
     chains_per_question: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, description="Chains written for each question; the best one is kept."
@@ -245,12 +257,50 @@ class Generator(Model):
     max_completion_tokens: CompletionTokens = Field(
         default=1024, description="Longest chain in tokens."
     )
+    rules = (
+        Rule(
+            path="",
+            cel="!has(self.model) || !has(self.endpoint)",
+            message="must have at most one of model or endpoint; keep one and remove the other",
+            check=lambda g: g.model is None or g.endpoint is None,
+        ),
+        Rule(
+            path="prompt",
+            cel="!has(self.prompt) || has(self.endpoint)",
+            message="is for an endpoint's teacher; name the endpoint or remove it",
+            check=lambda g: g.prompt is None or g.endpoint is not None,
+        ),
+    )
+
+    @property
+    def teaches(self) -> bool:
+        """Whether a model writes the chains, and not templates."""
+        return self.model is not None or self.endpoint is not None
 
 
 class Judge(Model):
     """Who scores the chains."""
 
-    model: ModelRef = Field(description="Judge model.")
+    model: ModelRef | None = Field(default=None, description="Judge model.")
+    endpoint: EndpointRef | None = Field(
+        default=None, description="Judge behind an OpenAI-compatible endpoint."
+    )
+    prompt: LongText | None = Field(
+        default=None,
+        description="What the judge is asked, with {question}, {answer} and {chain}; left out: "
+        "the built-in rubric.",
+    )
+    retries: Annotated[int, Field(ge=0, le=20)] = Field(
+        default=3, description="Further questions about a chain whose verdict cannot be read."
+    )
+    canary_every: Annotated[int, Field(ge=1, le=10_000)] = Field(
+        default=20, description="One chain with known scores is mixed in for so many others."
+    )
+    canaries_missed: Ratio = Field(
+        default=0.25,
+        description="Share of a shard's known chains above which the judge is refused.",
+    )
+    rules = (exactly_one("model", "endpoint"),)
 
 
 class Quality(Model):
@@ -372,7 +422,7 @@ def _split_has_source(split: Split) -> Rule:
 
 _teacher_known: Callable[[Any], bool] = lambda spec: (  # noqa: E731 - sits beside its CEL twin
     spec.outputs.sft == 0
-    or spec.generator.model is not None
+    or spec.generator.teaches
     or not any(s.dataset is not None and "sft" in s.splits for s in spec.sources)
 )
 
@@ -415,10 +465,12 @@ class DataSynthesisSpec(JobSpec):
             path="generator.model",
             cel=(
                 "self.outputs.sft == 0 || has(self.generator.model) || "
+                "has(self.generator.endpoint) || "
                 "!self.sources.exists(s, has(s.dataset) && 'sft' in s.splits)"
             ),
             message=(
-                "templates cannot write chains for a dataset source; name a teacher model, "
+                "templates cannot write chains for a dataset source; name a teacher model or "
+                "endpoint, "
                 "or take sft out of the source's splits"
             ),
             check=_teacher_known,

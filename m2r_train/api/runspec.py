@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final, Literal, Self, cast
 
 from pydantic import BaseModel, Field, ValidationError
 
-from m2r_train.api.common import NON_RESULT_FIELDS, JobSpec
+from m2r_train.api.common import NON_RESULT_FIELDS, EndpointRef, JobSpec
 from m2r_train.api.datasynthesis import AnnotatedScenes
 from m2r_train.api.errors import SpecError
 from m2r_train.api.kinds import KINDS
@@ -180,15 +180,27 @@ def input_refs(spec: BaseModel, path: str = "") -> Iterator[tuple[str, InputRef]
     The paths, in YAML's names (``model``, ``sources[0].dataset``, ``quality.judge.model``), are
     relative to the spec; they are the keys of ``RunSpec.inputs``. Order: that of the fields.
     """
-    if isinstance(spec, ModelRef | DatasetRef | AnnotatedScenes):
-        yield path, spec
-        return
+    for where, part in _parts(spec, path):
+        if isinstance(part, ModelRef | DatasetRef | AnnotatedScenes):
+            yield where, part
+
+
+def endpoint_refs(spec: BaseModel) -> Iterator[tuple[str, EndpointRef]]:
+    """Every endpoint that a spec asks, with its field path as `input_refs` writes them."""
+    for where, part in _parts(spec, ""):
+        if isinstance(part, EndpointRef):
+            yield where, part
+
+
+def _parts(spec: BaseModel, path: str) -> Iterator[tuple[str, BaseModel]]:
+    """The spec and every model in it, each before what it holds."""
+    yield path, spec
     for name, info in type(spec).model_fields.items():
         field = f"{path}.{info.alias}" if path else str(info.alias)
         value = getattr(spec, name)
         if isinstance(value, BaseModel):
-            yield from input_refs(value, field)
+            yield from _parts(value, field)
         elif isinstance(value, tuple):
             for index, item in enumerate(value):
                 if isinstance(item, BaseModel):
-                    yield from input_refs(item, f"{field}[{index}]")
+                    yield from _parts(item, f"{field}[{index}]")

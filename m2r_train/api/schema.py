@@ -146,12 +146,12 @@ def looks_like_secret(text: str) -> bool:
     return False
 
 
-def no_secret(field: str) -> Rule:
+def no_secret(field: str, *, instead: str = "storage.secretRef") -> Rule:
     """The optional text ``field`` holds no access key: a manifest never holds a secret."""
     return Rule(
         path=field,
         cel=f"!has(self.{field}) || !self.{field}.matches('(AKIA|ASIA)[0-9A-Z]{{16}}')",
-        message="looks like an access key; name a Secret in storage.secretRef instead",
+        message=f"looks like an access key; name a Secret in {instead} instead",
         check=lambda model: not looks_like_secret(getattr(model, field) or ""),
     )
 

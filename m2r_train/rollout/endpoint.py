@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from m2r_train.api.errors import ConfigError
+from m2r_train.api.errors import ConfigError, M2RError
 from m2r_train.core.backoff import Backoff, Failure
 
 MAX_ANSWER_BYTES = 8 * 2**20
@@ -38,6 +38,17 @@ class RequestFailed(Exception):  # noqa: N818 - carries a Failure
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.message)
+        self.failure = failure
+
+
+class EndpointDown(M2RError):  # noqa: N818 - named for what it is
+    """The endpoint failed on every try, and may not the next time: the run can be started again.
+
+    ``failure`` is that of the last try.
+    """
+
+    def __init__(self, message: str, failure: Failure) -> None:
+        super().__init__(message)
         self.failure = failure
 
 
@@ -61,7 +72,8 @@ class EndpointChat:
         """The completion's text.
 
         Raises:
-            ConfigError: the endpoint refuses the request for good, or failed on every try.
+            ConfigError: the endpoint refuses the request for good.
+            EndpointDown: it failed on every try.
         """
         body = json.dumps({"model": self.model, **request}, ensure_ascii=False).encode()
         failed = 0
@@ -72,7 +84,10 @@ class EndpointChat:
                 failed += 1
                 pause = self.backoff.delay(error.failure, failed, *path)
                 if pause is None:
-                    raise ConfigError(self._told(error.failure, failed)) from None
+                    told = self._told(error.failure, failed)
+                    if error.failure.permanent:
+                        raise ConfigError(told) from None
+                    raise EndpointDown(told, error.failure) from None
             self.sleep(pause)
 
     def _told(self, failure: Failure, failed: int) -> str:
@@ -114,7 +129,9 @@ class EndpointChat:
 
 
 def text_of(data: bytes) -> str:
-    """The text of ``choices[0].message.content`` of an answer.
+    """The text of ``choices[0].message.content`` of an answer; empty where it is null.
+
+    Null is what a server's filter leaves of a completion: an answer, and no better the next time.
 
     Raises:
         RequestFailed: the bytes are no such answer.
@@ -124,6 +141,8 @@ def text_of(data: bytes) -> str:
         content = value["choices"][0]["message"]["content"]
     except (ValueError, RecursionError, LookupError, TypeError) as error:
         raise RequestFailed(Failure("rubbish", "an answer that is no completion")) from error
+    if content is None:
+        return ""
     if not isinstance(content, str):
         raise RequestFailed(Failure("rubbish", "an answer without text"))
     return content

@@ -9,6 +9,7 @@ from m2r_train.api.datasynthesis import DataSynthesisSpec
 from m2r_train.api.errors import ConfigError
 from m2r_train.api.evaljob import EvalSpec
 from m2r_train.api.rlvr import RLVRSpec
+from m2r_train.core.judging import template_fault
 from m2r_train.core.records import Sample
 from m2r_train.rollout.available import why_no_vllm
 
@@ -45,16 +46,20 @@ def _unsupported(spec: JobSpec) -> Iterator[tuple[str, str]]:
 
 
 def _teachers(spec: DataSynthesisSpec) -> Iterator[tuple[str, str]]:
-    for path, given in (
-        ("generator.model", spec.generator.model),
-        ("quality.judge", spec.quality.judge),
-    ):
-        if given is not None:
-            yield (
-                path,
-                "model teachers and judges are not in this version; leave the field out to use "
-                "the template teacher",
-            )
+    if spec.generator.model is not None:
+        yield from _engine("generator.engine", spec.generator.engine)
+    if (judge := spec.quality.judge) is None:
+        return
+    if not spec.generator.teaches:
+        yield "quality.judge", "templates' chains are not judged; name a teacher or leave it out"
+    if judge.model is not None:
+        yield (
+            "quality.judge.model",
+            "judges inside the run's pods are not in this version; serve the model and name it by "
+            "quality.judge.endpoint, or leave judge out for the built-in rules",
+        )
+    if judge.prompt is not None and (fault := template_fault(judge.prompt)):
+        yield "quality.judge.prompt", fault
 
 
 def _engine(path: str, name: str) -> Iterator[tuple[str, str]]:

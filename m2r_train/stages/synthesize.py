@@ -7,6 +7,7 @@ the RLVR split comes in ascending difficulty when a model to measure it was give
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 from collections import Counter
@@ -38,25 +39,34 @@ def run(ctx: Context) -> dict[str, Any]:
     spec = cast("DataSynthesisSpec", ctx.run_spec.parsed_spec)
     shards = shards_of(spec.sources, spec.shards)
     chunks = -(-spec.outputs.rlvr // _CHUNK) if spec.difficulty else 0
-    total = len(shards) + chunks
+    lessons = spec.shards if spec.generator.teaches else 0
+    total = len(shards) + lessons + chunks
     ctx.restore_parts()
     with ctx.running(total):
         counts: dict[str, Counter[str]] = {s.name: Counter() for s in spec.sources}
         samples = _made(ctx, spec, shards, total, counts)
-        if ctx.place.helps and spec.difficulty is None:
+        if ctx.place.helps and spec.difficulty is None and not lessons:
             return {"step": ctx.done or 0, "steps": total}
         samples += _given(ctx, spec, counts)
         unique = deduplicate(samples)
         usable, dropped = cleaned(ctx, spec, unique.kept)
+        chains: dict[str, Any] = {}
+        if lessons:
+            from m2r_train.stages import teaching  # noqa: PLC0415 - torch, for this alone
+
+            usable, counted = teaching.taught(ctx, spec, usable, len(shards))
+            chains = {"teaching": counted, "prompts": teaching.prompts(spec)}
+        if ctx.place.helps and spec.difficulty is None:
+            return {"step": ctx.done or 0, "steps": total}
         splits = _route(spec, usable, ctx.seed)
         dropped.update(duplicate=len(unique.duplicates), conflicting=len(unique.conflicting))
         if spec.difficulty is not None:
-            scored = _measured(ctx, spec.difficulty, splits["rlvr"], len(shards), total)
+            scored = _measured(ctx, spec, splits["rlvr"], len(shards) + lessons, total)
             if ctx.place.helps:
                 return {"step": ctx.done or 0, "steps": total}
             splits["rlvr"], easy_or_hard = _keep_and_order(spec.difficulty, scored, ctx.seed)
             dropped.update(easy_or_hard)
-        manifest = _manifest(ctx, counts, splits, dropped)
+        manifest = _manifest(ctx, counts, splits, dropped) | chains
         digest = ctx.publish("dataset", _files(splits, manifest))
     kept = {split: len(own) for split, own in splits.items()}
     _count(ctx, counts, dropped, kept)
@@ -117,7 +127,7 @@ def _made(
         [f"s{k}/shard" for k in range(len(shards))],
         make,
         at_a_time=workers,
-        all_of_them=spec.difficulty is not None,
+        all_of_them=spec.difficulty is not None or spec.generator.teaches,
     ):
         made, parquet = _split_entry(entry)
         counts[spec.sources[shards[k].source].name].update(made)
@@ -188,13 +198,14 @@ def _route(
 
 
 def _measured(
-    ctx: Context, difficulty: Difficulty, samples: Sequence[Sample], first: int, total: int
+    ctx: Context, spec: DataSynthesisSpec, samples: Sequence[Sample], first: int, total: int
 ) -> list[tuple[Sample, list[float]]]:
     """Every sample with the accuracies of its rollouts, chunk by chunk."""
     from m2r_train.stages.measuring import Meter  # noqa: PLC0415 - torch, for this alone
 
     chunks = [samples[i : i + _CHUNK] for i in range(0, len(samples), _CHUNK)]
-    meter = Meter(ctx, difficulty)
+    assert spec.difficulty is not None
+    meter = Meter(ctx, spec.difficulty)
 
     def make(numbers: Sequence[int]) -> Iterator[bytes]:
         for k in numbers:
@@ -204,10 +215,17 @@ def _measured(
 
     measured: dict[int, list[list[float]]] = {}
     keys = [f"s{first + k}/difficulty" for k in range(len(chunks))]
+    if spec.generator.endpoint is not None:  # it may answer otherwise on another day
+        keys = [f"{key}-{_names(chunk)}" for key, chunk in zip(keys, chunks, strict=True)]
     for k, entry in parts(ctx, keys, make, all_of_them=False):
         measured[k] = json.loads(entry)
         ctx.show_step(first + len(measured), total, measured=sum(map(len, measured.values())))
     return [pair for k in sorted(measured) for pair in zip(chunks[k], measured[k], strict=True)]
+
+
+def _names(samples: Sequence[Sample]) -> str:
+    """A short digest of which samples these are."""
+    return hashlib.sha256(json.dumps([s.id for s in samples]).encode()).hexdigest()[:16]
 
 
 def _keep_and_order(

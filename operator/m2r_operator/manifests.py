@@ -41,6 +41,7 @@ def job(run: RunSeen, action: CreateJob, defaults: Defaults) -> Manifest:
         command=["m2r", "stage", "--spec", pods.SPEC_FILE],
         env=[
             *pods.environment(action.storage, action.attempt, threads=threads),
+            *pods.endpoint_keys(spec),
             *ranks.environment(run, spec, name),
         ],
         resources=pods.resources_of(spec.resources),

@@ -16,7 +16,9 @@ from typing import Any, Final
 from m2r_operator import names
 from m2r_operator.placement import RenderError
 from m2r_operator.state import Defaults
-from m2r_train.api import Resources, Storage
+from m2r_train.api import JobSpec, Resources, Storage
+from m2r_train.api.common import API_KEY, key_variable
+from m2r_train.api.runspec import endpoint_refs
 
 Manifest = dict[str, Any]
 
@@ -127,6 +129,18 @@ def environment(storage: Storage, attempt: int, *, threads: int) -> list[Manifes
         secret = storage.secret_ref.name
         env += [_from_secret(secret, key, optional) for key, optional in _CREDENTIALS]
     return env
+
+
+def endpoint_keys(spec: JobSpec) -> list[Manifest]:
+    """The keys of the endpoints that the spec asks, each from its Secret into its variable."""
+    return [
+        {
+            "name": key_variable(path),
+            "valueFrom": {"secretKeyRef": {"name": ref.secret_ref.name, "key": API_KEY}},
+        }
+        for path, ref in endpoint_refs(spec)
+        if ref.secret_ref is not None
+    ]
 
 
 def resources_of(resources: Resources) -> Manifest:

@@ -263,18 +263,11 @@ UNRUNNABLE = {
         ("spec.generation.engine", "vllm", "inprocess"),
         value="vllm",
     ),
-    "a teacher model": Unrunnable(
-        "data",
-        "generator",
-        78,
-        ("spec.generator.model", "template teacher"),
-        value={"model": {"preset": "tiny"}},
-    ),
     "a judge": Unrunnable(
         "data",
         "quality",
         78,
-        ("spec.quality.judge", "not in this version"),
+        ("spec.quality.judge", "templates"),
         value={"judge": {"model": {"preset": "tiny"}}},
     ),
     "videos of rooms": Unrunnable(

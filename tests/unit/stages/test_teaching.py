@@ -1,0 +1,303 @@
+"""Chains by model teachers and judges: a real HTTP server that stalls, errs and talks rubbish."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+from unit.data.folders import write_lines
+
+from m2r_train.api.common import key_variable
+from m2r_train.api.datasynthesis import DataSynthesisSpec
+from m2r_train.api.errors import ConfigError
+from m2r_train.api.runspec import RunInput, RunMetadata, RunSpec, RunStorage, resolved
+from m2r_train.core.judging import CANARIES
+from m2r_train.data.parquet import read_shard
+from m2r_train.stages import synthesize
+from m2r_train.stages.context import Context
+from m2r_train.stages.support import refuse_unsupported
+from m2r_train.store import LocalStore, Run
+from m2r_train.telemetry.metrics import MetricSet
+from m2r_train.telemetry.progress import Progress
+
+QUESTIONS = 24
+STALLED = (2, 30)  # which failures are a second's silence; the others are quick
+GOOD = "<think>{a} + {b} is {s}.\nCheck: {s} - {b} = {a}.</think><answer>\\boxed{{{s}}}</answer>"
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Teaches sums and judges them; with faults, every third request fails in one of five ways."""
+
+    server: Server
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        server = self.server
+        with server.lock:
+            number = len(server.seen)
+            server.seen.append((self.headers.get("Authorization"), asked))
+        if server.faults and number % 3 == 1:
+            return self._fail(number // 3)
+        judging = "response_format" in asked
+        return self._text(server.judge(asked) if judging else server.teach(asked))
+
+    def _fail(self, number: int) -> None:
+        way = "stall" if number in STALLED else ("down", "later", "rubbish", "cut")[number % 4]
+        with self.server.lock:
+            self.server.failed[way] += 1
+        if way == "stall":
+            self.server.over.wait(5.0)
+        elif way == "down":
+            self._send(500, b"down")
+        elif way == "later":
+            self._send(429, b"later", Retry_After="0")
+        elif way == "rubbish":
+            self._send(200, b"rubbish")
+        else:
+            self._send(200, b'{"choices": [', Content_Length="4096")  # and hangs up
+
+    def _text(self, text: str | None) -> None:
+        self._send(200, json.dumps({"choices": [{"message": {"content": text}}]}).encode())
+
+    def _send(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, *, faults: bool, fair: bool) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.faults, self.fair = faults, fair
+        self.lock, self.over = threading.Lock(), threading.Event()
+        self.seen: list[tuple[str | None, Any]] = []
+        self.failed = Counter[str]()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients hang up on a server that stalls."""
+
+    def teach(self, asked: Any) -> str | None:
+        text = asked["messages"][1]["content"][-1]["text"]
+        a, b = map(int, re.findall(r"\d+", text))
+        if a == 0:
+            return None  # a filter's answer
+        wrong = a == 1 or asked["seed"] % 2
+        return GOOD.format(a=a, b=b, s=a + b + (1 if wrong else 0))
+
+    def judge(self, asked: Any) -> str:
+        text = asked["messages"][0]["content"][-1]["text"]
+        known = [c for c in CANARIES if json.dumps(c.chain, ensure_ascii=False) in text]
+        scores = known[0].low if known and self.fair else None
+        values = (5, 5, 5)
+        if scores is not None:
+            values = (scores.structure, scores.load, scores.verification)
+        elif "2 + " in text.partition("chain:")[0]:
+            values = (5, 5, 2)  # below the bar
+        names = ("structure", "load", "verification")
+        return json.dumps(
+            {n: {"score": v, "reason": ""} for n, v in zip(names, values, strict=True)}
+        )
+
+
+@contextmanager
+def serving(*, faults: bool = True, fair: bool = True) -> Iterator[Server]:
+    server = Server(faults=faults, fair=fair)
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.over.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Killed(BaseException):
+    """A kill at an unlucky moment."""
+
+
+def context(tmp_path: Path, attempt: int = 1, **more: Any) -> Context:
+    own = tmp_path / "own"
+    if not own.exists():
+        own.mkdir(parents=True)
+        lines = [
+            {"id": f"q{a}", "question": f"What is {a} + 7?", "answer": str(a + 7)}
+            for a in range(QUESTIONS)
+        ]
+        write_lines(own / "own.jsonl", lines)
+    fields = {
+        "sources": [{"name": "own", "dataset": {"uri": own.as_uri()}}],
+        "outputs": {"sft": 4, "rlvr": 4, "eval": 2},
+        "shards": 3,
+        **more,
+    }
+    spec = DataSynthesisSpec.model_validate(fields)
+    refuse_unsupported(spec)
+    return Context(
+        run_spec=RunSpec(
+            kind="DataSynthesisJob",
+            metadata=RunMetadata(name="data", uid="0123456789abcdef"),
+            attempt=attempt,
+            storage=RunStorage(uri=tmp_path.as_uri()),
+            seed=0,
+            spec=resolved(spec),
+            inputs={"sources[0].dataset": RunInput(uri=own.as_uri())},
+        ),
+        run=Run.claim(LocalStore(tmp_path / "run"), attempt),
+        progress=Progress(Console(file=io.StringIO())),
+        metrics=MetricSet(),
+        cache_dir=tmp_path / "cache",
+    )
+
+
+def asked(server: Server, **judge: Any) -> dict[str, Any]:
+    ref = {
+        "url": f"http://127.0.0.1:{server.server_port}/v1",
+        "model": "m",
+        "secretRef": {"name": "keys"},
+        "timeoutSeconds": 1,
+        "retries": 20,
+    }
+    judged = {"judge": {"endpoint": ref, **judge}}
+    return {"generator": {"endpoint": ref, "chainsPerQuestion": 4}, "quality": judged}
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(key_variable("generator.endpoint"), "key-of-teacher")
+    monkeypatch.setenv(key_variable("quality.judge.endpoint"), "key-of-judge")
+    monkeypatch.setattr("m2r_train.core.backoff.Backoff.delay", _soon)
+
+
+def _soon(self: Any, failure: Any, failed: int, *path: int | str) -> float | None:
+    return None if failure.permanent or failed > self.retries else 0.0
+
+
+def test_nothing_is_lost_or_doubled_by_an_endpoint_that_fails_and_a_killed_run(
+    tmp_path: Path,
+) -> None:
+    with serving() as server:
+        first = context(tmp_path, **asked(server))
+        puts = Counter[str]()
+
+        def kill(name: str) -> None:
+            puts[name] += 1
+            if puts["before-journal"] == 3:  # two parts of three are safe
+                raise _Killed
+
+        first.probe = kill
+        with pytest.raises(_Killed):
+            synthesize.run(first)
+        before = len(server.seen)
+        synthesize.run(context(tmp_path, attempt=2, **asked(server)))
+        again = len(server.seen) - before
+    assert set(server.failed) == {"stall", "down", "later", "rubbish", "cut"}
+    with serving(faults=False) as healthy:
+        synthesize.run(context(tmp_path / "undisturbed", **asked(healthy)))
+    folder, whole = (tmp_path / at / "run" / "dataset" for at in (".", "undisturbed"))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["teaching"] == json.loads((whole / "manifest.json").read_text())["teaching"]
+    assert _shards(folder) == _shards(whole)
+    samples = {
+        split: [s for f in sorted((folder / split).glob("*")) for s in read_shard(f.read_bytes())]
+        for split in ("sft", "rlvr", "eval")
+    }
+    ids = [s.id for own in samples.values() for s in own]
+    assert len(ids) == len(set(ids)) == 10
+    assert again < before  # the parts that were there were not asked for again
+    questions, chains = manifest["teaching"]["questions"], manifest["teaching"]["chains"]
+    assert questions["asked"] == QUESTIONS == questions["taught"] + questions["untaught"]
+    assert chains["written"] == 4 * QUESTIONS
+    assert sum(n for name, n in chains.items() if name != "written") == chains["written"]
+    assert chains["no-text"] == 4  # the filtered question's
+    assert chains["answer"] >= 4
+    assert chains["quality"] >= 1
+    assert chains["kept"] == questions["taught"]
+    for s in samples["sft"]:
+        assert s.chain is not None
+        assert s.quality is not None
+        assert f"\\boxed{{{s.answer}}}" in s.chain
+    assert {who for who, _ in server.seen} == {"Bearer key-of-teacher", "Bearer key-of-judge"}
+    assert "{chain}" in manifest["prompts"]["judge"]
+    assert "<think>" in manifest["prompts"]["teacher"]
+    assert "key-of" not in json.dumps(manifest)
+
+
+def _shards(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*.parquet")}
+
+
+def test_a_judge_that_praises_everything_is_refused(tmp_path: Path) -> None:
+    with serving(faults=False, fair=False) as server:
+        ctx = context(tmp_path, **asked(server, canaryEvery=1))
+        with pytest.raises(ConfigError, match=r"spec\.quality\.judge: the judge missed"):
+            synthesize.run(ctx)
+    assert not (tmp_path / "run" / "dataset").exists()
+
+
+def test_without_its_key_an_endpoint_is_not_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(key_variable("generator.endpoint"))
+    with serving(faults=False) as server:
+        with pytest.raises(ConfigError, match=r"spec\.generator\.endpoint\.secretRef: no key"):
+            synthesize.run(context(tmp_path, **asked(server)))
+        assert not server.seen
+
+
+def test_a_model_in_the_run_teaches_and_the_rules_judge(tmp_path: Path) -> None:
+    outputs = {"sft": 0, "rlvr": 8, "eval": 2}
+    teacher = {"model": {"preset": "tiny"}, "chainsPerQuestion": 2, "maxCompletionTokens": 8}
+    synthesize.run(context(tmp_path, generator=teacher, outputs=outputs))
+    manifest = json.loads((tmp_path / "run" / "dataset" / "manifest.json").read_text())
+    assert manifest["teaching"]["questions"]["asked"] == QUESTIONS
+    chains = manifest["teaching"]["chains"]
+    assert chains["written"] == 2 * QUESTIONS == sum(chains.values()) - chains["written"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "line"),
+    [
+        ({"quality": {"judge": {"model": {"preset": "tiny"}}}}, "templates' chains"),
+        (
+            {
+                "generator": {"model": {"preset": "tiny"}},
+                "quality": {"judge": {"model": {"preset": "tiny"}}},
+            },
+            "quality.judge.model: judges inside",
+        ),
+        (
+            {
+                "generator": {"model": {"preset": "tiny"}},
+                "quality": {
+                    "judge": {"endpoint": {"url": "http://h", "model": "m"}, "prompt": "{chain}"}
+                },
+            },
+            "quality.judge.prompt: lacks {question}",
+        ),
+    ],
+)
+def test_what_cannot_be_judged_is_said_before(fields: dict[str, Any], line: str) -> None:
+    figures = {"name": "a", "figures": {"tasks": ["Arithmetic"], "samples": 9}}
+    spec = DataSynthesisSpec.model_validate({"sources": [figures], **fields})
+    with pytest.raises(ConfigError, match=re.escape(line)):
+        refuse_unsupported(spec)
