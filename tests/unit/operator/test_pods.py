@@ -151,3 +151,20 @@ def test_credentials_come_from_the_secret_and_stand_nowhere_else() -> None:
         reference = {"name": "keys", "key": key, **({"optional": True} if optional else {})}
         assert env[key] == {"secretKeyRef": reference}
     assert "secretRef" not in json.dumps(run_spec_of(child).storage.model_dump(by_alias=True))
+
+
+def test_each_endpoint_has_the_key_of_its_own_secret_in_its_own_variable() -> None:
+    def served(**secret: Any) -> dict[str, Any]:
+        return {"url": "https://models/v1", "model": "m", **secret}
+
+    child = rendered(
+        "DataSynthesisJob",
+        generator={"endpoint": served(secretRef={"name": "teacher"})},
+        quality={"judge": {"endpoint": served(secretRef={"name": "judge"})}},
+    )
+    env = env_of(child)
+    for part, name in (("GENERATOR", "teacher"), ("QUALITY_JUDGE", "judge")):
+        reference = {"name": name, "key": "API_KEY"}
+        assert env[f"M2R_API_KEY_{part}_ENDPOINT"] == {"secretKeyRef": reference}
+    keyless = env_of(rendered("DataSynthesisJob", generator={"endpoint": served()}))
+    assert not [name for name in keyless if name.startswith("M2R_API_KEY")]
