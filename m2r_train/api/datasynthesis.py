@@ -281,7 +281,9 @@ class Generator(Model):
 class Judge(Model):
     """Who scores the chains."""
 
-    model: ModelRef | None = Field(default=None, description="Judge model.")
+    model: ModelRef | None = Field(
+        default=None, description="Judge that the run's own pods load; refused in this version."
+    )
     endpoint: EndpointRef | None = Field(
         default=None, description="Judge behind an OpenAI-compatible endpoint."
     )

@@ -52,23 +52,21 @@ class EndpointTeacher:
     """Implements ``Teacher``: one request a chain, each with a seed of its own."""
 
     def __init__(self, seed: int, generator: Generator, ref: EndpointRef) -> None:
-        self.system = generator.prompt or SYSTEM_PROMPT
+        """Raises ConfigError without the key that the spec names."""
         self._seed, self._generator, self._ref = seed, generator, ref
-        self._chat: EndpointChat | None = None
+        self._chat = chat("generator.endpoint", ref)
 
     def write(self, samples: Sequence[Sample]) -> list[list[str]]:
         """See ``Teacher.write``. Raises as ``EndpointChat.answer``."""
-        self._chat = self._chat or chat("generator.endpoint", self._ref)
         n = self._generator.chains_per_question
         turns = ((s, g) for s in samples for g in range(n))
         texts = _all(lambda turn: self._ask(*turn), turns, self._ref.concurrency)
         return [texts[i : i + n] for i in range(0, len(texts), n)]
 
     def _ask(self, sample: Sample, which: int) -> str:
-        assert self._chat is not None
         request = {
             "messages": [
-                {"role": "system", "content": self.system},
+                {"role": "system", "content": teacher_prompt(self._generator)},
                 {"role": "user", "content": user_turn(sample)},
             ],
             "temperature": self._generator.temperature,
@@ -85,9 +83,9 @@ class EndpointJudge:
     """
 
     def __init__(self, seed: int, asked: Judge, ref: EndpointRef) -> None:
-        self.template = asked.prompt or judging.TEMPLATE
+        """Raises ConfigError without the key that the spec names."""
         self._seed, self._asked, self._ref = seed, asked, ref
-        self._chat: EndpointChat | None = None
+        self._chat = chat("quality.judge.endpoint", ref)
 
     def __call__(self, part: int, pairs: Sequence[tuple[Sample, str]]) -> list[Quality | None]:
         """Scores in order.
@@ -97,7 +95,6 @@ class EndpointJudge:
         """
         if not pairs:
             return []
-        self._chat = self._chat or chat("quality.judge.endpoint", self._ref)
         places = judging.canary_places(
             self._seed, part, len(pairs), self._asked.canary_every, len(judging.CANARIES)
         )
@@ -136,10 +133,10 @@ class EndpointJudge:
         return self._verdict([*pictures(sample), {"type": "text", "text": text}], part, at)
 
     def _prompt(self, question: str, answer: str, chain: str) -> str:
-        return judging.prompt(self.template, question=question, answer=answer, chain=chain)
+        template = judge_prompt(self._asked)
+        return judging.prompt(template, question=question, answer=answer, chain=chain)
 
     def _verdict(self, content: list[dict[str, Any]], part: int, at: int) -> Quality | None:
-        assert self._chat is not None
         answers: list[bool] = []
         verdict: judging.Verdict | None = None
         while (move := judging.next_move(answers, self._asked.retries)) == "ask":
@@ -161,6 +158,16 @@ class EndpointJudge:
                 verdict = None
             answers.append(verdict is not None)
         return verdict.quality if move == "take" and verdict is not None else None
+
+
+def teacher_prompt(generator: Generator) -> str:
+    """The system prompt of an endpoint's teacher."""
+    return generator.prompt or SYSTEM_PROMPT
+
+
+def judge_prompt(asked: Judge) -> str:
+    """The template of what an endpoint's judge is asked."""
+    return asked.prompt or judging.TEMPLATE
 
 
 def user_turn(sample: Sample) -> list[dict[str, Any]]:

@@ -21,7 +21,7 @@ from m2r_train.core.repetition import has_repetition
 from m2r_train.core.rng import derive_seed
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
-from m2r_train.stages.endpoints import EndpointJudge, EndpointTeacher
+from m2r_train.stages.endpoints import EndpointJudge, EndpointTeacher, judge_prompt, teacher_prompt
 from m2r_train.stages.feeding import lay_out, request
 from m2r_train.stages.making import chain_fault
 from m2r_train.stages.rollouts import rollout_engine
@@ -195,7 +195,7 @@ def prompts(spec: DataSynthesisSpec) -> Mapping[str, str]:
     """The prompts in use, in full, for the manifest."""
     found = {}
     if spec.generator.endpoint is not None:
-        found["teacher"] = EndpointTeacher(0, spec.generator, spec.generator.endpoint).system
+        found["teacher"] = teacher_prompt(spec.generator)
     if spec.quality.judge is not None and spec.quality.judge.endpoint is not None:
-        found["judge"] = EndpointJudge(0, spec.quality.judge, spec.quality.judge.endpoint).template
+        found["judge"] = judge_prompt(spec.quality.judge)
     return found

@@ -23,6 +23,7 @@ from m2r_train.api.errors import ConfigError
 from m2r_train.api.runspec import RunInput, RunMetadata, RunSpec, RunStorage, resolved
 from m2r_train.core.judging import CANARIES
 from m2r_train.data.parquet import read_shard
+from m2r_train.rollout.endpoint import EndpointDown
 from m2r_train.stages import synthesize
 from m2r_train.stages.context import Context
 from m2r_train.stages.support import refuse_unsupported
@@ -254,14 +255,27 @@ def test_a_judge_that_praises_everything_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run" / "dataset").exists()
 
 
-def test_without_its_key_an_endpoint_is_not_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("path", ["generator.endpoint", "quality.judge.endpoint"])
+def test_without_the_key_of_one_endpoint_none_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
 ) -> None:
-    monkeypatch.delenv(key_variable("generator.endpoint"))
+    monkeypatch.delenv(key_variable(path))
     with serving(faults=False) as server:
-        with pytest.raises(ConfigError, match=r"spec\.generator\.endpoint\.secretRef: no key"):
+        with pytest.raises(ConfigError, match=re.escape(f"spec.{path}.secretRef: no key")):
             synthesize.run(context(tmp_path, **asked(server)))
         assert not server.seen
+
+
+def test_an_endpoint_that_stays_down_ends_the_run_so_that_it_can_be_started_again(
+    tmp_path: Path,
+) -> None:
+    with serving(faults=False) as server:
+        spec = asked(server)
+    spec["generator"]["endpoint"]["retries"] = 1
+    with pytest.raises(EndpointDown, match=r"spec\.generator\.endpoint: .* after 2 tries") as down:
+        synthesize.run(context(tmp_path, **spec))
+    assert down.value.exit_code == 1
+    assert not (tmp_path / "run" / "dataset").exists()
 
 
 def test_a_model_in_the_run_teaches_and_the_rules_judge(tmp_path: Path) -> None:
