@@ -54,7 +54,7 @@ def run(ctx: Context) -> dict[str, Any]:
         if lessons:
             from m2r_train.stages import teaching  # noqa: PLC0415 - torch, for this alone
 
-            usable, counted = teaching.taught(ctx, spec, usable, len(shards))
+            usable, counted = teaching.taught(ctx, spec, usable, len(shards), total)
             chains = {"teaching": counted, "prompts": teaching.prompts(spec)}
         if ctx.place.helps and spec.difficulty is None:
             return {"step": ctx.done or 0, "steps": total}

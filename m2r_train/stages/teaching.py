@@ -70,11 +70,12 @@ class ModelTeacher:
 
 
 def taught(
-    ctx: Context, spec: DataSynthesisSpec, samples: Sequence[Sample], first: int
+    ctx: Context, spec: DataSynthesisSpec, samples: Sequence[Sample], first: int, total: int
 ) -> tuple[list[Sample], dict[str, dict[str, int]]]:
     """The samples in order, those that may feed SFT with the teacher's best chain or without one.
 
-    ``first`` is the number of the first part. Also what became of questions and of chains.
+    ``first`` is the number of the first part, of the run's ``total``. Also what became of
+    questions and of chains.
     """
     feeding = {s.name for s in spec.sources if "sft" in s.splits}
     asked = [i for i, s in enumerate(samples) if s.source in feeding]
@@ -91,6 +92,8 @@ def taught(
     entries: dict[int, dict[str, Any]] = {}
     for k, data in parts(ctx, [f"s{first + k}/chains" for k in range(len(chunks))], make):
         entries[k] = json.loads(data)
+        kept = sum(e["chains"].get("kept", 0) for e in entries.values())
+        ctx.show_step(first + len(entries), total, chains=kept)
     best = [one for k in sorted(entries) for one in entries[k]["best"]]
     out = list(samples)
     for i, one in zip(asked, best, strict=True):

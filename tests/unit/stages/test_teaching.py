@@ -26,8 +26,9 @@ from m2r_train.data.parquet import read_shard
 from m2r_train.rollout.endpoint import EndpointDown
 from m2r_train.stages import synthesize
 from m2r_train.stages.context import Context
+from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.support import refuse_unsupported
-from m2r_train.store import LocalStore, Run
+from m2r_train.store import Helper, LocalStore, Run
 from m2r_train.telemetry.metrics import MetricSet
 from m2r_train.telemetry.progress import Progress
 
@@ -136,7 +137,7 @@ class _Killed(BaseException):
     """A kill at an unlucky moment."""
 
 
-def context(tmp_path: Path, attempt: int = 1, **more: Any) -> Context:
+def context(tmp_path: Path, attempt: int = 1, *, place: Place = ALONE, **more: Any) -> Context:
     own = tmp_path / "own"
     if not own.exists():
         own.mkdir(parents=True)
@@ -153,7 +154,9 @@ def context(tmp_path: Path, attempt: int = 1, **more: Any) -> Context:
     }
     spec = DataSynthesisSpec.model_validate(fields)
     refuse_unsupported(spec)
+    store = LocalStore(tmp_path / "run")
     return Context(
+        place=place,
         run_spec=RunSpec(
             kind="DataSynthesisJob",
             metadata=RunMetadata(name="data", uid="0123456789abcdef"),
@@ -163,7 +166,7 @@ def context(tmp_path: Path, attempt: int = 1, **more: Any) -> Context:
             spec=resolved(spec),
             inputs={"sources[0].dataset": RunInput(uri=own.as_uri())},
         ),
-        run=Run.claim(LocalStore(tmp_path / "run"), attempt),
+        run=Helper(store, attempt) if place.helps else Run.claim(store, attempt),
         progress=Progress(Console(file=io.StringIO())),
         metrics=MetricSet(),
         cache_dir=tmp_path / "cache",
@@ -241,6 +244,25 @@ def test_nothing_is_lost_or_doubled_by_an_endpoint_that_fails_and_a_killed_run(
     assert "{chain}" in manifest["prompts"]["judge"]
     assert "<think>" in manifest["prompts"]["teacher"]
     assert "key-of" not in json.dumps(manifest)
+
+
+def test_several_pods_share_the_questions_and_ask_nothing_twice(tmp_path: Path) -> None:
+    with serving(faults=False) as server:
+        fields = asked(server)
+        owner = context(tmp_path, place=Place(0, 2), **fields)
+        helper = context(tmp_path, place=Place(1, 2), **fields)
+        helping = threading.Thread(target=synthesize.run, args=(helper,))
+        helping.start()
+        synthesize.run(owner)
+        helping.join(30)
+        lone = context(tmp_path / "lone", **asked(server))
+        once = Counter(json.dumps(request) for _, request in server.seen)
+        synthesize.run(lone)
+    assert set(once.values()) == {1}
+    assert sum("response_format" not in json.loads(r) for r in once) == 4 * QUESTIONS
+    folder, whole = (tmp_path / at / "run" / "dataset" for at in (".", "lone"))
+    assert _shards(folder) == _shards(whole)
+    assert owner.done == lone.done == 3  # a part each of the three
 
 
 def _shards(folder: Path) -> dict[str, bytes]:
