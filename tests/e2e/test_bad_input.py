@@ -270,13 +270,6 @@ UNRUNNABLE = {
         ("spec.quality.judge", "templates"),
         value={"judge": {"model": {"preset": "tiny"}}},
     ),
-    "videos of rooms": Unrunnable(
-        "data",
-        "sources",
-        78,
-        ("spec.sources[0].simulator.video", "not in this version"),
-        value=[{"name": "a", "simulator": {"tasks": ["ObjectCount"], "scenes": 9, "video": True}}],
-    ),
     "too few samples for a split": Unrunnable(
         "data", "outputs", 65, ("spec.outputs.eval", "5000"), value={"eval": 5000}
     ),
