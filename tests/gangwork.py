@@ -46,9 +46,15 @@ def step(policy: Policy, engine: Engine, ranks: Ranks) -> list[float]:
 
 
 def engine_of(policy: Policy, strategy: str, ranks: Ranks) -> Engine:
-    """``Zero3+Optimizer``: a strategy and what it offloads; ``frozen``: the tower, too."""
+    """``Zero3+Optimizer``: a strategy and what it offloads; ``frozen``: the tower, too.
+
+    ``bf16``: the weights that compute, whose masters the engine keeps in float32.
+    """
     name, *more = strategy.split("+")
-    offload = next((m for m in more if m != "frozen"), "None")
+    offload = next((m for m in more if m.startswith("Optimizer")), "None")
+    if "bf16" in more:
+        for parameter in policy.module.parameters():
+            parameter.data = parameter.data.bfloat16()
     training = SFTTraining(freezeVision="frozen" in more, gradientClip=1.0, weightDecay=0.1)
     return training_engine(policy, training, Parallelism(strategy=name, offload=offload), ranks)
 
@@ -82,9 +88,12 @@ def work(
         again.load_state_dict(former)
         crossed = step(other, again, ranks)
     back = {name: float(tensor.double().sum()) for name, tensor in told.items()}
+    types = {str(tensor.dtype) for tensor in told.values()}
+    finer = sum(int((tensor != tensor.bfloat16()).sum()) for tensor in told.values())
     return {
         "seen": seen, "repeated": repeated, "crossed": crossed, "state": back,
         "drawn": [c.tokens for c in drawn[0]], "whole": whole,
+        "types": sorted(types), "finer": finer,
     }, told  # fmt: skip
 
 

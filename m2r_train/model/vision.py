@@ -173,5 +173,6 @@ def _block(block: Any, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    half = x.shape[-1] // 2
-    return x * cos + torch.cat((-x[..., half:], x[..., :half]), dim=-1) * sin
+    half, wide = x.shape[-1] // 2, x.float()  # angles are float32, also where weights are narrower
+    turned = torch.cat((-wide[..., half:], wide[..., :half]), dim=-1)
+    return (wide * cos + turned * sin).to(x.dtype)

@@ -76,6 +76,17 @@ def test_equal_grids_in_one_batch_give_the_modules_tokens(policy: Policy, n: int
     assert not calls, "the batched way was not taken"
 
 
+def test_a_tower_in_bfloat16_turns_by_angles_in_float32() -> None:
+    policy = small_policy(merge=2)
+    for parameter in policy.module.parameters():
+        parameter.data = parameter.data.bfloat16()
+    images = [picture(32, 48, seed) for seed in range(2)]
+    with torch.no_grad():
+        seen = policy.see(images)
+        assert seen.dtype == torch.bfloat16
+        torch.testing.assert_close(seen, tokens_by_module(policy, images), atol=2e-2, rtol=2e-2)
+
+
 def test_the_batched_way_has_the_modules_gradients() -> None:
     weight_grads = []
     for way in (lambda p, x: p.see(x), tokens_by_module):
