@@ -1,10 +1,12 @@
 """What kills cost: random deaths in every stage, results compared bit for bit with a golden run.
 
     python bench/bench_resume.py [--kills 50] [--seed 0] [--json FILE]
-        [--stages rlvr sft] [--set rlvr:rollout.engine=vllm]
+        [--stages rlvr sft] [--set rlvr:rollout.engine=vllm sft:resources.processesPerNode=2]
 
-``--set`` changes the manifests, so that other engines and settings can be tried. A save goes on in
-a thread while training does, so that a point inside it kills training wherever it is by then.
+At a random instant the process that the stage was started with is killed, at a named point the one
+that comes there first; where they are several ranks, the others have to end with it. ``--set``
+changes the manifests, so that other engines and settings can be tried. A save goes on in a thread
+while training does, so that a point inside it kills training wherever it is by then.
 
 Each trial computes one stage of the small manifests (``tests/runs.py``) in a store of its own and
 kills it up to five times: at a random instant of the computed part, or at a named point inside a
@@ -57,6 +59,7 @@ from m2r_train.store.local import LocalStore  # noqa: E402
 TRAINING = ("sft", "rlvr")
 STAGES = {"data": "synthesis", "sft": "SFT", "rlvr": "RLVR", "eval-rlvr": "evaluation"}
 MOST_IN_A_RUN = 5
+OF_A_RANK = 128 + signal.SIGKILL  # told by the process that started the ranks
 NAMED_SHARE = 0.4  # of the kills are at named points, the others at random instants
 SAVING = (
     "before-journal",
@@ -141,7 +144,7 @@ class Trial:
             if random is not None and not named:
                 process.signal(signal.SIGKILL)
         done = process.wait()
-        if done.code == KILLED:
+        if done.code in (KILLED, OF_A_RANK):
             self.tally.kills += 1
             self.tally.lost.append(max(0, self.seen_step - self._kept_steps()))
         elif done.code != 0:
