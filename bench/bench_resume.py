@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import http.client
 import json
 import signal
 import sys
@@ -155,7 +156,7 @@ class Trial:
     def _look(self, port: int) -> None:
         """Notes the step that ``/status`` tells."""
         with (
-            contextlib.suppress(OSError),
+            contextlib.suppress(OSError, http.client.HTTPException),  # it may end while it answers
             urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=1) as reply,
         ):
             self.seen_step = json.load(reply)["step"]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import signal
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,8 +28,8 @@ def asked(process: Process, port: int, wanted: Mapping[str, Any]) -> dict[str, A
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=5) as reply:
                 seen.append(json.loads(reply.read()))
-        except (urllib.error.URLError, ConnectionError):
-            return False  # not up yet
+        except (OSError, http.client.HTTPException):
+            return False  # not up yet, or gone in the middle of an answer
         return wanted.items() <= seen[-1].items()
 
     assert process.when(look), process.wait().err

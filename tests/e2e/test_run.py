@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import html.parser
+import http.client
 import json
 import re
-import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -317,8 +317,8 @@ def test_a_pod_makes_of_a_spec_what_the_runner_made_of_the_manifest(
         try:
             seen.append(json.loads(fetch(port, "/status")))
             metrics.append(fetch(port, "/metrics"))
-        except (urllib.error.URLError, ConnectionError):
-            return False  # not up yet, or gone
+        except (OSError, http.client.HTTPException):
+            return False  # not up yet, or gone in the middle of an answer
         return False
 
     process.when(look)
