@@ -62,7 +62,7 @@ check: setup-dev  ## lint, format, types, import contracts
 	@$(call all_of,"ruff check ." "ruff format --check ." "mypy" "lint-imports")
 
 verify: setup-dev  ## locks, CRDs, chart and generated docs are what their sources say
-	@$(call all_of,"python tools/lock.py check" "m2r crds --check" "python tools/chart.py check")
+	@$(call all_of,"python tools/lock.py check" "m2r crds --check" "python tools/chart.py check" "python tools/dashboards check")
 
 ##@ Cluster
 .PHONY: cluster-up cluster-down
@@ -86,8 +86,9 @@ fmt: setup-dev  ## format, and fix what lint can fix
 crds: setup-dev  ## write crds/ and docs/reference/ from m2r_train/api
 	@$(VENV)/m2r crds
 
-chart: crds  ## write the generated parts of charts/m2r: CRDs, values schema, README
+chart: crds  ## write the generated parts of charts/m2r: CRDs, values schema, README, dashboards
 	@$(VENV)/python tools/chart.py write
+	@$(VENV)/python tools/dashboards write
 
 lock:  ## resolve requirements/*.lock again; UPGRADE=1 takes newer versions
 	@$(PYTHON) tools/lock.py write $(if $(UPGRADE),--upgrade)

@@ -63,7 +63,7 @@ def _serve(
     ):
         from m2r_train.stages.entry import run_stage  # noqa: PLC0415 - once the port is open
 
-        return run_stage(
+        outcome = run_stage(
             run_spec,
             progress=progress,
             cache_dir=cache_dir,
@@ -73,6 +73,8 @@ def _serve(
             place=place_in_job(run_spec.parsed_spec.resources.nodes),
             seat=seat,
         )
+        server.linger(lambda: bool(stop))
+        return outcome
 
 
 def _leave(

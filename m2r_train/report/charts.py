@@ -22,7 +22,11 @@ COLOURS = 8
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A line chart: one quantity, one axis. ``floor`` / ``ceiling``: values the axis must reach."""
+    """A line chart: one quantity, one axis. ``floor`` / ``ceiling``: values the axis must reach.
+
+    ``x_label`` is the unit of the horizontal axis, whose ticks are whole numbers; ``x_range`` its
+    ends, where those are not of the first and the last point.
+    """
 
     id: str
     title: str
@@ -30,6 +34,8 @@ class Chart:
     note: str = ""
     floor: float | None = None
     ceiling: float | None = None
+    x_label: str = "step"
+    x_range: tuple[float, float] | None = None
 
     @property
     def has_points(self) -> bool:
@@ -39,7 +45,7 @@ class Chart:
     def svg(self) -> Markup:
         """The chart; its frame is the same as in `data`, so a cursor can be laid over it."""
         x, y = self._axes()
-        body = [_grid(x, y)]
+        body = [_grid(x, y, self.x_label)]
         body += [_dots(line, x, y) for line in self.lines]
         body += [_path(line, x, y) for line in self.lines]
         return _svg(self.title, WIDTH, HEIGHT, Markup("").join(body))
@@ -64,7 +70,8 @@ class Chart:
 
     def _axes(self) -> tuple[Axis, Axis]:
         shown = [point for line in self.lines for point in (*line.points, *line.dots)]
-        x = Axis.around((p[0] for p in shown), LEFT, WIDTH - RIGHT, count=5, tight=True)
+        ends = self.x_range or tuple(p[0] for p in shown)
+        x = Axis.around(ends, LEFT, WIDTH - RIGHT, count=5, tight=True)
         x = replace(x, ticks=tuple(tick for tick in x.ticks if tick == int(tick)))  # whole steps
         y = Axis.around(
             (p[1] for p in shown), HEIGHT - BOTTOM, TOP, floor=self.floor, ceiling=self.ceiling
@@ -178,10 +185,10 @@ def _whisker(
     return Markup("").join(parts)
 
 
-def _grid(x: Axis, y: Axis) -> Markup:
+def _grid(x: Axis, y: Axis, label: str) -> Markup:
     step = tick_step(x.high - x.low, 5)
     labels = [_text(x(tick), HEIGHT - 8, tick_text(tick, step), "middle") for tick in x.ticks]
-    labels.append(_text(LEFT - 6, HEIGHT - 8, "step", "end"))
+    labels.append(_text(LEFT - 6, HEIGHT - 8, label, "end"))
     return _y_grid(y, WIDTH) + Markup("").join(labels)
 
 

@@ -93,9 +93,7 @@ class Context:
         Names come from users' data: beyond a limit they share one label (``metrics.closed``).
         """
         self._labels = {k: closed(v) for k, v in values.items()}
-        self.metrics = MetricSet(label_values={k: set(v.values()) for k, v in self._labels.items()})
-        if self.server is not None:
-            self.server.use(self.metrics)
+        self.metrics.close({k: set(v.values()) for k, v in self._labels.items()})
 
     # inputs
 
@@ -196,6 +194,9 @@ class Context:
         """The stage's loop over ``total`` steps: shown on the terminal, told by ``/status``."""
         kind, name = self.run_spec.kind, self.run_spec.metadata.name
         self.tell(phase="Running", total_steps=total)
+        self.metrics.set("m2r_attempt", self.run_spec.attempt)
+        self.metrics.set("m2r_steps_planned", total)
+        self.metrics.set("m2r_step", start)
         with self.progress.stage(kind, name, total, start_step=start):
             try:
                 with self.saver:

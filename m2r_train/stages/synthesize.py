@@ -42,6 +42,7 @@ def run(ctx: Context) -> dict[str, Any]:
     lessons = spec.shards if spec.generator.teaches else 0
     total = len(shards) + lessons + chunks
     ctx.restore_parts()
+    _count(ctx, "verify", {"kept": 0, "dropped": 0})  # a rate sees what comes after a zero
     with ctx.running(total):
         counts: dict[str, Counter[str]] = {s.name: Counter() for s in spec.sources}
         samples = _made(ctx, spec, shards, total, counts)
@@ -69,7 +70,7 @@ def run(ctx: Context) -> dict[str, Any]:
         manifest = _manifest(ctx, counts, splits, dropped) | chains
         digest = ctx.publish("dataset", _files(splits, manifest))
     kept = {split: len(own) for split, own in splits.items()}
-    _count(ctx, counts, dropped, kept)
+    _count(ctx, "route", {"kept": sum(kept.values()), "dropped": dropped.total()})
     return {
         "step": total,
         "steps": total,
@@ -79,23 +80,12 @@ def run(ctx: Context) -> dict[str, Any]:
     }
 
 
-def _count(
-    ctx: Context,
-    counts: Mapping[str, Counter[str]],
-    dropped: Counter[str],
-    kept: Mapping[str, int],
-) -> None:
-    for own in counts.values():
-        for outcome, n in own.items():
-            if outcome != "made":
-                ctx.metrics.inc(
-                    "m2r_synthesis_samples_total",
-                    n,
-                    stage="verify",
-                    outcome="kept" if outcome == "kept" else "dropped",
-                )
-    for outcome, n in (("kept", sum(kept.values())), ("dropped", dropped.total())):
-        ctx.metrics.inc("m2r_synthesis_samples_total", n, stage="route", outcome=outcome)
+def _count(ctx: Context, stage: str, made: Mapping[str, int]) -> None:
+    """Count samples of a stage: those kept, and those dropped for whatever reason."""
+    for outcome, n in made.items():
+        if outcome != "made":
+            told = "kept" if outcome == "kept" else "dropped"
+            ctx.metrics.inc("m2r_synthesis_samples_total", n, stage=stage, outcome=told)
 
 
 def _made(
@@ -131,6 +121,7 @@ def _made(
     ):
         made, parquet = _split_entry(entry)
         counts[spec.sources[shards[k].source].name].update(made)
+        _count(ctx, "verify", made)
         samples[k] = read_shard(parquet)
         ctx.show_step(len(samples), total, kept=sum(map(len, samples.values())))
     return [sample for k in sorted(samples) for sample in samples[k]]
@@ -176,6 +167,7 @@ def _given(
         else:
             continue
         counts[source.name].update({"made": len(own), "kept": len(own)})
+        _count(ctx, "verify", {"kept": len(own)})
         out += [s.with_(source=source.name) for s in own]
     return out
 

@@ -72,6 +72,7 @@ _REWARD = {"task": BY_RUN, "component": COMPONENTS}
 TRAINER_SERIES: tuple[Series, ...] = (
     Series("m2r_step", "gauge", "Last finished step.", "steps"),
     Series("m2r_steps_planned", "gauge", "Steps that the run is going to make.", "steps"),
+    Series("m2r_attempt", "gauge", "Which attempt at the run this is, from 1.", "attempts"),
     Series("m2r_step_phase_seconds", "histogram", "Time that one step spent in each phase.",
            "seconds", {"phase": PHASES}, _STEP_SECONDS),
     Series("m2r_tokens_total", "counter", "Tokens read, generated and trained on.", "tokens",
@@ -187,7 +188,17 @@ class MetricSet:
         series: Sequence[Series] = TRAINER_SERIES,
     ) -> None:
         self.registry = CollectorRegistry() if registry is None else registry
-        by_run = {name: _folding(values) for name, values in (label_values or {}).items()}
+        self._declared = {one.name: one for one in series}
+        self._allowed: dict[tuple[str, str], dict[str, str]] = {}
+        self.close(label_values or {})
+        self._built = {one.name: _build(one, self.registry) for one in series}
+
+    def close(self, label_values: Mapping[str, Iterable[str] | Mapping[str, str]]) -> None:
+        """Close the labels that only the run knows, once it knows them; what is counted stays.
+
+        ``ValueError`` for a label with more than `MAX_VALUES_PER_LABEL` values.
+        """
+        by_run = {name: _folding(values) for name, values in label_values.items()}
         for name, values in by_run.items():
             count = len(set(values.values()))
             if count > MAX_VALUES_PER_LABEL:
@@ -195,16 +206,14 @@ class MetricSet:
                     f"label {name!r} has {count} values, more than {MAX_VALUES_PER_LABEL}; "
                     "pass them through closed()"
                 )
-        self._declared = {one.name: one for one in series}
         self._allowed = {
             (one.name, label): {
                 **(_folding(values) if values else by_run.get(label, {})),
                 **one.aliases.get(label, {}),
             }
-            for one in series
+            for one in self._declared.values()
             for label, values in one.labels.items()
         }
-        self._built = {one.name: _build(one, self.registry) for one in series}
 
     def set(self, name: str, value: float, **labels: str) -> None:
         """Set a gauge."""

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import threading
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -20,6 +21,7 @@ from m2r_train.telemetry.history import to_lines
 from m2r_train.telemetry.metrics import MetricSet
 
 DEFAULT_PORT = 9400
+_LINGER_SECONDS = (20.0, 75.0)  # at least, for a scrape each 15 s; at most
 
 Phase = Literal["Starting", "Running", "Saving"]
 
@@ -48,6 +50,7 @@ class StatusServer:
             "resumedFrom": None,
             "alarms": [],
         }
+        self._scraped: tuple[float, ...] = ()  # when the last two scrapes began
         self._turn = threading.Lock()
         self._server: ThreadingHTTPServer | None = None
         self._thread: threading.Thread | None = None
@@ -89,9 +92,24 @@ class StatusServer:
         with self._turn:
             self._status = {**self._status, **given}  # swapped whole: no reader sees half of it
 
-    def use(self, metrics: MetricSet) -> None:
-        """Serve another set: a run learns its labels only once it has read its data."""
-        self._metrics = metrics
+    def linger(self, enough: Callable[[], bool] = lambda: False) -> None:
+        """Wait until ``/metrics`` is scraped once more, if it ever was, or until ``enough()``.
+
+        What a run knows only at its end (scores, the size of a dataset) would be lost with the pod
+        otherwise. Waits for a little more than the time between the last two scrapes, at most.
+        """
+        if not self._scraped:
+            return
+        begun = time.monotonic()
+        least, most = _LINGER_SECONDS
+        usual = 1.25 * (self._scraped[-1] - self._scraped[0])
+        until = begun + min(max(least, usual), most)
+        while self._scraped[-1] < begun and time.monotonic() < until and not enough():
+            time.sleep(0.05)
+
+    def scraped(self, begun: float) -> None:
+        """Note that a reader has all of ``/metrics`` as it was at ``begun`` (monotonic)."""
+        self._scraped = (*self._scraped[-1:], begun)
 
     @property
     def metrics(self) -> MetricSet:
@@ -173,6 +191,7 @@ def _handler(server: StatusServer) -> type[BaseHTTPRequestHandler]:
         timeout = 10  # a client that never finishes its request holds no thread for ever
 
         def answer(self) -> None:
+            begun = time.monotonic()
             page = pages.get(self.path.partition("?")[0])
             if page is None:
                 known = " ".join(pages)
@@ -181,6 +200,8 @@ def _handler(server: StatusServer) -> type[BaseHTTPRequestHandler]:
                 self.reply(HTTPStatus.METHOD_NOT_ALLOWED, "text/plain", b"read only\n")
             else:
                 self.reply(HTTPStatus.OK, *page())
+                if page is metrics_page and self.command == "GET":
+                    server.scraped(begun)
 
         do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = answer
 

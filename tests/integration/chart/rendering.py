@@ -42,6 +42,7 @@ ALL: Values = {
                 "serviceAccounts": ["trainer"]},
     "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prom"}},
                 "podMonitor": {"enabled": True, "labels": {"release": "prom"}}},
+    "dashboards": {"enabled": True, "namespace": "monitoring"},
     "networkPolicy": {"operator": {"apiServerCidrs": ["10.0.0.1/32"]},
                       "trainer": {"enabled": True, "namespaces": ["team-a", "team-b"]}},
     "admission": {"enabled": True, "actions": ["Deny", "Audit"], "maxGpus": 16,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from typing import Any
 
@@ -47,6 +48,10 @@ MONITORS = {
     ("ServiceMonitor", "m2r-system", "m2r-operator"),
     ("PodMonitor", "m2r-system", "m2r-runs"),
 }
+BOARDS = {
+    ("ConfigMap", "monitoring", f"m2r-dashboard-{name}")
+    for name in ("fleet", "operator", "run", "synthesis")
+}
 RULES = ("images", "serviceaccounts", "storage", "gpus")
 ALWAYS = CORE | CLUSTER | USERS | PDB | POLICY | DEFINITIONS
 
@@ -70,10 +75,10 @@ def runs(*namespaces: str) -> set[tuple[str, str, str]]:
 
 EXPECTED = {
     "defaults": ALWAYS,
-    "everything": ALWAYS | MONITORS | runs("team-a", "team-b") | admission("m2r") | S3 | DISK | KEYS
-    | {("Secret", "team-a", "m2r-s3")},
+    "everything": ALWAYS | MONITORS | BOARDS | S3 | DISK | KEYS | {("Secret", "team-a", "m2r-s3")}
+    | runs("team-a", "team-b") | admission("m2r"),
     "namespaced": ALWAYS - CLUSTER - USERS | in_namespaces("team-a", "team-b"),
-    "namespaced, everything": (ALWAYS | MONITORS | S3 | DISK | KEYS) - CLUSTER - USERS
+    "namespaced, everything": (ALWAYS | MONITORS | BOARDS | S3 | DISK | KEYS) - CLUSTER - USERS
     | in_namespaces("team-a") | runs("team-a") | admission("m2r-m2r-system")
     | {("Secret", "team-a", "m2r-s3")},
     "one replica": ALWAYS - PDB,
@@ -333,7 +338,8 @@ def test_given_keys_stand_in_the_secret_and_nowhere_else(helm: Helm) -> None:
     text = helm.render(MATRIX["S3 in memory, own keys"])
     secret = of(parse(text), "Secret")["m2r-s3"]
     assert base64.b64decode(secret["data"]["AWS_SECRET_ACCESS_KEY"]) == b"canary/secret+1"
-    assert "canary" not in text.lower()
+    assert "canarykey" not in text.lower()
+    assert "canary/secret" not in text.lower()
     encoded = secret["data"]["AWS_SECRET_ACCESS_KEY"]
     assert text.count(encoded) == 1
 
@@ -439,6 +445,27 @@ def test_a_monitored_run_is_named_by_labels_that_no_series_has(helm: Helm) -> No
     used = {label for series in TRAINER_SERIES for label in series.labels}
     assert "kind" in used
     assert not targets & used
+
+
+def test_dashboards_are_given_as_they_are_to_the_sidecar_that_looks_for_them(
+    each_helm: Helm,
+) -> None:
+    values: Values = {"dashboards": {"enabled": True, "labels": {"grafana_dashboard": "yes"},
+                                     "annotations": {"grafana_folder": "Training"}}}  # fmt: skip
+    found = of(each_helm.objects(values), "ConfigMap")
+    files = {path.stem: path for path in (CHART / "dashboards").glob("*.json")}
+    assert set(found) == {f"m2r-dashboard-{name}" for name in files}
+    for name, path in files.items():
+        item = found[f"m2r-dashboard-{name}"]
+        assert item["data"] == {f"m2r-{name}.json": path.read_text().rstrip("\n")}
+        assert json.loads(item["data"][f"m2r-{name}.json"])["uid"] == f"m2r-{name}"
+        assert item["metadata"]["labels"]["grafana_dashboard"] == "yes"
+        assert item["metadata"]["annotations"] == {"grafana_folder": "Training"}
+    assert len(json.dumps(found)) < 500_000  # each of them has to stay under 1 MiB
+    by_default = of(each_helm.objects({"dashboards": {"enabled": True}}), "ConfigMap")
+    for item in by_default.values():
+        assert item["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert not of(each_helm.objects({}), "ConfigMap")
 
 
 @pytest.mark.parametrize(

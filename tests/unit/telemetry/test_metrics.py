@@ -25,7 +25,8 @@ from m2r_train.telemetry.metrics import (
 
 # Section 7 of the design, word for word, and what came since: name, then its labels.
 CONTRACT = {
-    "m2r_step": (), "m2r_steps_planned": (), "m2r_step_phase_seconds": ("phase",),
+    "m2r_step": (), "m2r_steps_planned": (), "m2r_attempt": (),
+    "m2r_step_phase_seconds": ("phase",),
     "m2r_tokens_total": ("kind",), "m2r_samples_total": (),
     "m2r_reward_mean": ("task", "component"), "m2r_reward_std": ("task", "component"),
     "m2r_accuracy_mean": ("task",), "m2r_advantage_weight_mean": (), "m2r_kl": (),
@@ -128,7 +129,7 @@ def test_a_whole_run_of_six_tasks_stays_inside_the_series_budget() -> None:
             "step": place, "task": task, "reward": 0.5, "reward_std": 0.1, "accuracy": 0.5,
             "difficulty": 0.4, "format_valid": 1.0, component: 0.5,
         })  # fmt: skip
-    assert 100 < len(scrape(metrics)) <= 150 + 6 + 12  # a sign's, and those of evaluation
+    assert 100 < len(scrape(metrics)) <= 150 + 6 + 13  # signs, evaluation, the attempt
 
 
 def test_the_text_has_no_created_series() -> None:

@@ -4,7 +4,9 @@ import http.client
 import json
 import math
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 
 import pytest
 
@@ -52,15 +54,88 @@ def test_a_fresh_server_has_a_complete_status(server: StatusServer) -> None:
     }  # fmt: skip
 
 
-def test_metrics_follow_the_set_in_use(server: StatusServer) -> None:
+def test_metrics_show_what_is_set_also_under_labels_that_were_closed_later(
+    server: StatusServer,
+) -> None:
     server.metrics.set("m2r_step", 7)
     assert b"\nm2r_step 7.0\n" in ask(server, "/metrics")[2]
-    newer = MetricSet(label_values={"task": ["count"]})
-    newer.set("m2r_accuracy_mean", 0.5, task="count")
-    server.use(newer)
+    server.metrics.close({"task": ["count"]})
+    server.metrics.set("m2r_accuracy_mean", 0.5, task="count")
     status, headers, body = ask(server, "/metrics")
     assert (status, headers["Content-Type"].split(";")[0]) == (200, "text/plain")
     assert b'm2r_accuracy_mean{task="count"} 0.5' in body
+    assert b"\nm2r_step 7.0\n" in body
+
+
+def lingering(server: StatusServer, enough: Callable[[], bool] = lambda: False) -> threading.Thread:
+    thread = threading.Thread(target=server.linger, args=(enough,), daemon=True)
+    thread.start()
+    return thread
+
+
+def test_a_pod_that_nobody_scrapes_ends_at_once(server: StatusServer) -> None:
+    ask(server, "/status")
+    started = time.monotonic()
+    server.linger()
+    assert time.monotonic() - started < 1
+
+
+def test_a_pod_that_is_scraped_waits_for_the_scrape_that_sees_its_end(
+    server: StatusServer,
+) -> None:
+    ask(server, "/metrics")
+    waiting = lingering(server)
+    ask(server, "/status")
+    waiting.join(0.3)
+    assert waiting.is_alive()
+    server.metrics.set("m2r_step", 9)
+    assert b"\nm2r_step 9.0\n" in ask(server, "/metrics")[2]
+    waiting.join(5)
+    assert not waiting.is_alive()
+
+
+def test_a_scrape_that_began_before_the_end_has_not_seen_it(server: StatusServer) -> None:
+    ask(server, "/metrics")
+    before = time.monotonic()
+    waiting = lingering(server)
+    time.sleep(0.1)
+    server.scraped(before - 0.01)
+    waiting.join(0.3)
+    assert waiting.is_alive()
+    server.scraped(time.monotonic())
+    waiting.join(5)
+    assert not waiting.is_alive()
+
+
+def test_a_pod_that_is_asked_to_stop_waits_for_no_scrape(server: StatusServer) -> None:
+    ask(server, "/metrics")
+    asked = threading.Event()
+    waiting = lingering(server, asked.is_set)
+    waiting.join(0.2)
+    assert waiting.is_alive()
+    asked.set()
+    waiting.join(5)
+    assert not waiting.is_alive()
+
+
+@pytest.mark.parametrize(("between", "waited"), [(1.0, 20.0), (40.0, 50.0), (900.0, 75.0)])
+def test_the_wait_is_a_little_longer_than_the_usual_time_between_scrapes(
+    server: StatusServer, monkeypatch: pytest.MonkeyPatch, between: float, waited: float
+) -> None:
+    now = [100.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    clock = SimpleNamespace(monotonic=lambda: now[0], sleep=sleep)
+    monkeypatch.setattr("m2r_train.telemetry.server.time", clock)
+    server.scraped(now[0])
+    now[0] += between
+    server.scraped(now[0])
+    now[0] += 0.5
+    begun = now[0]
+    server.linger()
+    assert now[0] - begun == pytest.approx(waited, abs=0.1)
 
 
 @pytest.mark.parametrize(
