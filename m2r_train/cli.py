@@ -125,7 +125,7 @@ def run(
         if table is not None:
             progress.show(table)
         if report is not None:
-            write_report(folders, report, endpoint=endpoint)
+            write_report(folders, report, endpoint=endpoint, cache_dir=cache_dir())
             progress.note(f"report: {report}")
     if summary is not None:
         _write(summary, json.dumps(summarise(finished), indent=1, sort_keys=True) + "\n")
@@ -200,7 +200,10 @@ def crds(
 
 @app.command()
 def report(
-    runs: Annotated[list[str], typer.Argument(help="Run folders in a store, or a store's root.")],
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Run folders in a store, a store's root, or one dataset's folder."),
+    ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The HTML file.")],
     endpoint: Endpoint = None,
 ) -> None:
@@ -208,7 +211,24 @@ def report(
     from m2r_train.reporting import write_report
 
     _check_writable(out)
-    write_report(runs, out, endpoint=endpoint)
+    write_report(runs, out, endpoint=endpoint, cache_dir=cache_dir())
+    typer.echo(out)
+
+
+@app.command()
+def card(
+    run: Annotated[str, typer.Argument(help="Folder of an SFTJob's or RLVRJob's run in a store.")],
+    scores: Annotated[
+        list[str], typer.Option("--scores", help="EvalJobs' folders, or a store that holds them.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The card, a Markdown file.")],
+    endpoint: Endpoint = None,
+) -> None:
+    """Write the card of an exported model with the scores of its EvalJobs."""
+    from m2r_train.carding import scored_card
+
+    _check_writable(out)
+    _write(out, scored_card(run, scores, endpoint=endpoint))
     typer.echo(out)
 
 

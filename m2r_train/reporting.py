@@ -12,12 +12,14 @@ from typing import Any
 
 from rich.table import Table
 
-from m2r_train.api.errors import DataError
 from m2r_train.api.runspec import RunSpec
 from m2r_train.benchmarks.registry import BENCHMARKS
 from m2r_train.core.stats import paired_bootstrap
 from m2r_train.data.parquet import read_shard
+from m2r_train.datasetpage import dataset_folder, dataset_page, nothing_here
 from m2r_train.report import Comparison, RunView, build_report
+from m2r_train.report.funnel import Manifest, Stage, funnel
+from m2r_train.report.templating import write_page
 from m2r_train.store import NotFound, ObjectStore, open_store, read_head
 from m2r_train.telemetry.history import from_lines
 from m2r_train.telemetry.progress import results_table
@@ -67,9 +69,10 @@ def find_runs(uris: Iterable[str], *, endpoint: str | None = None) -> list[Store
     runs: dict[str, StoredRun] = {}
     for uri in uris:
         store = open_store(uri if "://" in uri else str(Path(uri).absolute()), endpoint=endpoint)
-        folders = [e.key.removesuffix(SPEC) for e in store.list() if _is_spec(e.key)]
+        names = [entry.key for entry in store.list()]
+        folders = [name.removesuffix(SPEC) for name in names if _is_spec(name)]
         if not folders:
-            raise DataError(f"{uri}: no runs here; name a run's folder or a store with runs")
+            raise nothing_here(uri, names)
         for folder in folders:
             own = store.under(folder.rstrip("/")) if folder else store
             runs[own.uri] = StoredRun(own, RunSpec.from_json(own.get(SPEC).data, source=own.uri))
@@ -85,9 +88,17 @@ def find_runs(uris: Iterable[str], *, endpoint: str | None = None) -> list[Store
     )
 
 
-def write_report(uris: Iterable[str], out: Path, *, endpoint: str | None = None) -> Path:
-    """One self-contained page about the runs at ``uris``."""
-    runs = find_runs(uris, endpoint=endpoint)
+def write_report(
+    uris: Iterable[str], out: Path, *, cache_dir: Path, endpoint: str | None = None
+) -> Path:
+    """One self-contained page about the runs at ``uris``, or about the dataset that is there."""
+    named = list(uris)
+    if (dataset := dataset_folder(named, endpoint=endpoint)) is not None:
+        return write_page(dataset_page(dataset, cache_dir, endpoint=endpoint), out)
+    runs = find_runs(named, endpoint=endpoint)
+    if [run.spec.kind for run in runs] == ["DataSynthesisJob"]:
+        made = runs[0].store.under("dataset")
+        return write_page(dataset_page(made, cache_dir, endpoint=endpoint), out)
     by_uri = {run.store.uri: run for run in runs}
     views = [_view(run, by_uri) for run in runs]
     return build_report(views, out, title="M2R report", comparisons=compare_models(runs))
@@ -215,38 +226,20 @@ def _named(run: StoredRun) -> tuple[str, str, str]:
 
 
 def _dataset_stats(run: StoredRun) -> dict[str, Any] | None:
-    manifest = run.json("dataset/manifest.json")
-    if manifest is None:
+    data = run.bytes("dataset/manifest.json")
+    if data is None:
         return None
-    sources = manifest["sources"].values()
-    made = sum(s["made"] for s in sources)
-    faults: dict[str, int] = {}
-    for source in sources:
-        for reason, n in source.items():
-            if reason not in ("made", "kept"):
-                faults[reason] = faults.get(reason, 0) + n
-    kept = made - sum(faults.values())
-    unused = kept - sum(manifest["dropped"].values())
-    splits = {split: own["samples"] for split, own in manifest["splits"].items()}
-    tasks: dict[str, int] = {}
-    for own in manifest["splits"].values():
-        for task, n in own["tasks"].items():
-            tasks[task] = tasks.get(task, 0) + n
-    dropped = {**manifest["dropped"], "not needed": unused - sum(splits.values())}
+    manifest = Manifest.parse(data, f"{run.store.uri}/dataset/manifest.json")
     return {
-        "stages": [
-            {"stage": "verify", "in": made, "out": kept, "dropped": faults},
-            {
-                "stage": "route and score",
-                "in": kept,
-                "out": sum(splits.values()),
-                "dropped": {k: n for k, n in dropped.items() if n},
-            },
-        ],
-        "splits": splits,
-        "tasks": tasks,
+        "stages": [_stage(stage) for stage in funnel(manifest)],
+        "splits": dict(manifest.splits),
+        "tasks": manifest.all_tasks(),
         "difficulty": _histogram(run),
     }
+
+
+def _stage(stage: Stage) -> dict[str, Any]:
+    return {"stage": stage.name, "in": stage.into, "out": stage.out, "dropped": stage.dropped}
 
 
 def _histogram(run: StoredRun) -> list[int]:

@@ -47,6 +47,7 @@ _COLUMNS: dict[str, pa.DataType] = {
     "difficulty": pa.float64(),
 }
 
+_PICTURE_COLUMNS = ("images", "video")
 _REQUIRED = ("id", "domain", "task", "source", "question", "answer", "answer_type", "reward")
 
 
@@ -159,6 +160,19 @@ def iter_samples(
                 raise DataError(
                     f"{name} record {number}: not a sample ({error}); write the file again"
                 ) from error
+
+
+def text_rows(file: pq.ParquetFile, group: int) -> list[dict[str, Any]]:
+    """The rows of a row group without their pictures, of which ``path`` alone is read (None)."""
+    columns = [name for name in _COLUMNS if name not in _PICTURE_COLUMNS]
+    columns += [f"{name}.list.element.path" for name in _PICTURE_COLUMNS]
+    rows: list[dict[str, Any]] = file.read_row_group(group, columns=columns).to_pylist()
+    return rows
+
+
+def one_sample(file: pq.ParquetFile, group: int, at: int) -> Sample:
+    """Row ``at`` of a row group, with its pictures; that group is in memory for the time."""
+    return _sample(file.read_row_group(group).slice(at, 1).to_pylist()[0], {})
 
 
 def _leaves() -> list[str]:

@@ -143,7 +143,13 @@ def stack(bars: Sequence[tuple[float, Mapping[str, float]]], names: Sequence[str
     return _svg("Seconds per step in each phase", width, HEIGHT, Markup("").join(body))
 
 
-def histogram(counts: Sequence[int], low: float = 0.0, high: float = 1.0) -> Markup:
+def histogram(
+    counts: Sequence[int],
+    low: float = 0.0,
+    high: float = 1.0,
+    *,
+    title: str = "Samples by difficulty",
+) -> Markup:
     """Counts of equal bins over [low, high]."""
     y = Axis.around([float(one) for one in counts], HEIGHT - BOTTOM, TOP, floor=0.0)
     room = (WIDTH - LEFT - RIGHT) / len(counts)
@@ -160,7 +166,7 @@ def histogram(counts: Sequence[int], low: float = 0.0, high: float = 1.0) -> Mar
     for share in (0.0, 0.25, 0.5, 0.75, 1.0):
         text = f"{low + share * (high - low):g}"
         body.append(_text(LEFT + share * (WIDTH - LEFT - RIGHT), HEIGHT - 8, text, "middle"))
-    return _svg("Samples by difficulty", WIDTH, HEIGHT, Markup("").join(body))
+    return _svg(title, WIDTH, HEIGHT, Markup("").join(body))
 
 
 def _whisker(

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import yaml
 from markupsafe import Markup
 
@@ -30,6 +29,7 @@ from m2r_train.report.panels import (
 )
 from m2r_train.report.samples import ImageBudget, StepSamples, pick
 from m2r_train.report.series import phase_bars
+from m2r_train.report.templating import environment, write_page
 from m2r_train.report.views import PHASES, Comparison, RunView
 from m2r_train.telemetry.events import redact
 
@@ -88,11 +88,7 @@ def build_report(
     runs of one kind over each other.
     """
     page = render_report(runs, title=title, comparisons=comparisons, compare=compare)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    part = out.with_name(f".{out.name}.part")
-    part.write_text(page, encoding="utf-8")
-    part.replace(out)
-    return out
+    return write_page(page, out)
 
 
 def render_report(
@@ -108,21 +104,17 @@ def render_report(
     compared = _compared(runs) if compare else []
     charts = [chart for section in sections for chart in section.charts]
     charts += [chart for section in compared for chart in section.charts]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("m2r_train.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": True, "separators": (",", ":")}
-    return environment.get_template("report.html.j2").render(
-        title=title,
-        benchmarks=headline(runs, comparisons),
-        sections=sections,
-        compared=compared,
-        phase_colour={phase: place for place, phase in enumerate(PHASES)},
-        chart_data={chart.id: chart.data for chart in charts},
+    return (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            title=title,
+            benchmarks=headline(runs, comparisons),
+            sections=sections,
+            compared=compared,
+            phase_colour={phase: place for place, phase in enumerate(PHASES)},
+            chart_data={chart.id: chart.data for chart in charts},
+        )
     )
 
 

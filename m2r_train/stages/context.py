@@ -19,13 +19,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from m2r_train.api.datasynthesis import AnnotatedScenes
 from m2r_train.api.errors import ConfigError, DataError, Preempted, naming
 from m2r_train.api.refs import DatasetRef, ModelRef
-from m2r_train.api.runspec import RunSpec
+from m2r_train.api.runspec import RunSpec, recipe
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
 from m2r_train.data.annotated import ask_about_scenes
 from m2r_train.data.user import read_user_dataset
 from m2r_train.engine.ranks import ALONE as ONE_RANK
 from m2r_train.engine.ranks import Ranks
+from m2r_train.report.cards import CARD
+from m2r_train.report.modelcard import ModelFacts, model_card, read_card
 from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.saving import Saver, records
 from m2r_train.stages.stop import StopNow, StopRequest
@@ -67,6 +69,7 @@ class Context:
     _phases: dict[str, float] = field(default_factory=dict)
     _labels: dict[str, dict[str, str]] = field(default_factory=dict)
     _tokens: int = 0
+    _fetched: dict[str, tuple[Path, str]] = field(default_factory=dict)  # by field path
 
     def __post_init__(self) -> None:
         self.saver = Saver(self)
@@ -159,6 +162,7 @@ class Context:
                 f"{given.uri} has changed since the run was made "
                 f"(digest {digest[:12]}, expected {given.digest[:12]}); start a new run"
             )
+        self._fetched[path] = folder, digest
         return folder
 
     # life of a run
@@ -354,9 +358,25 @@ class Context:
             return {}
         with TemporaryDirectory(prefix="m2r-model-") as folder:
             policy.save(Path(folder))
+            (Path(folder) / CARD).write_text(self._model_card(), "utf-8", "replace")
             digest = self.publish("model", Path(folder))
         self.publish_records()
         return {"modelUri": f"{self.run.store.uri}/model", "digest": digest}
+
+    def _model_card(self) -> str:
+        """What equal runs write equally: nothing of when, where or in how many attempts."""
+        base = self._fetched.get("model")
+        return model_card(
+            ModelFacts(
+                kind=self.run_spec.kind,
+                name=self.run_spec.metadata.name,
+                seed=self.seed,
+                spec=recipe(self.run_spec.parsed_spec),
+                digests={path: digest for path, (_, digest) in self._fetched.items()},
+                history=self.history.rows,
+                base_card=read_card(base[0]) if base else "",
+            )
+        )
 
     def publish_records(self) -> None:
         """Publish history, timings and traces under ``records/``, for reports and trackers."""

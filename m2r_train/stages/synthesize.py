@@ -24,6 +24,7 @@ from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
 from m2r_train.data.parquet import read_shard, write_shard
 from m2r_train.data.splits import deduplicate, route
+from m2r_train.report.cards import CARD, dataset_card
 from m2r_train.stages.cleaning import cleaned
 from m2r_train.stages.context import Context
 from m2r_train.stages.making import Shard, begin_worker, chain_fault, make_shard, shards_of
@@ -267,7 +268,10 @@ def _manifest(
 
 
 def _files(splits: Mapping[str, Sequence[Sample]], manifest: Mapping[str, Any]) -> dict[str, bytes]:
-    files = {"manifest.json": (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode()}
+    files = {
+        "manifest.json": (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode(),
+        CARD: dataset_card(manifest).encode(errors="replace"),
+    }
     for split, own in splits.items():
         for k, start in enumerate(range(0, len(own), _FILE_SAMPLES)):
             shard = own[start : start + _FILE_SAMPLES]

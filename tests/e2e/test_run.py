@@ -115,8 +115,27 @@ def test_a_dataset_folder_loads_in_datasets_as_it_is(golden: Golden, tmp_path: P
         )
         assert len(loaded) == size
         assert {"id", "question", "answer", "images", "task", "chain"} <= set(loaded.column_names)
+    whole = datasets.load_dataset(str(folder), cache_dir=str(tmp_path))
+    assert {split: len(part) for split, part in whole.items()} == splits
     manifest = json.loads((folder / "manifest.json").read_text())
     assert {s: own["samples"] for s, own in manifest["splits"].items()} == splits
+
+
+def test_a_dataset_has_a_page_and_a_model_a_card_with_its_scores(
+    golden: Golden, m2r: M2R, tmp_path: Path
+) -> None:
+    for what in (golden.folder("data"), golden.folder("data") / "dataset"):
+        page = tmp_path / "data.html"
+        done = m2r("report", what, "-o", page)
+        assert done.code == 0, done.err
+        text = page.read_text()
+        assert all(word in text for word in ("not needed", "data:image/webp", "✓ right"))
+    out = tmp_path / "README.md"
+    done = m2r("card", golden.folder("rlvr"), "--scores", golden.uri, "-o", out)
+    assert done.code == 0, done.err
+    assert "| eval-rlvr | synthetic | overall |" in out.read_text()
+    assert "| SFTJob sft |" in out.read_text()
+    assert "None are known here" in (golden.folder("rlvr") / "model/README.md").read_text()
 
 
 def dataset(golden: Golden, split: str) -> list[dict[str, Any]]:
@@ -301,6 +320,10 @@ def test_an_s3_store_gives_the_same_digests_as_files(
     done = m2r("report", uri, "--endpoint", s3.endpoint, "-o", page)
     assert (done.code, done.err) == (0, "")
     assert Page(page.read_text()).cells
+    dataset_uri = first.resource("data")["output"]
+    done = m2r("report", dataset_uri, "--endpoint", s3.endpoint, "-o", page)
+    assert (done.code, done.err) == (0, "")
+    assert "data:image/webp" in page.read_text()
 
 
 @pytest.mark.parametrize("name", ONE_OF_EACH)
