@@ -7,7 +7,7 @@ is wrong with it is one line that names the file, the field and what to do.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from m2r_train.data.images import decode
 from m2r_train.data.media import Album
 from m2r_train.data.problem import Problem
 from m2r_train.data.sceneform import Pictured, Trouble, parse_scene
+from m2r_train.data.stash import RecentFiles
 from m2r_train.spatial import IMAGE_TASKS, VIDEO_TASKS, Scene, questions, to_sample
 from m2r_train.spatial.marking import jpeg, marked
 from m2r_train.spatial.visibility import with_sights
@@ -34,7 +35,7 @@ def ask_about_scenes(
     *,
     wanted: int,
     most_frames: int,
-) -> list[Sample]:
+) -> Iterator[Sample]:
     """Questions about all scenes of a folder, scenes in the order of their paths.
 
     Tasks of videos are asked about the frames of a scene, up to ``wanted`` of them; tasks of
@@ -45,9 +46,9 @@ def ask_about_scenes(
         DataError: no scene, a scene that is not as described, or none that a question suits.
     """
     root = folder.resolve()
-    out: list[Sample] = []
+    found = False
     files = _scene_files(folder)
-    pool: dict[bytes, bytes] = {}
+    pool = RecentFiles()
     names: dict[str, str] = {}
     for file in files:
         label = file.relative_to(folder).as_posix() if folder.is_dir() else file.name
@@ -60,13 +61,14 @@ def ask_about_scenes(
         except Trouble as trouble:
             raise DataError(f"{label}: {trouble}") from trouble
         scene = with_sights(pictured.scene)
-        out += _asked(scene, frames, pictured.name, tasks, seed, source, wanted)
-    if not out:
+        for sample in _asked(scene, frames, pictured.name, tasks, seed, source, wanted):
+            found = True
+            yield sample
+    if not found:
         raise DataError(
             f"{len(files)} scenes, and no clear question of {', '.join(tasks)}; see the margins in "
             "docs/spatial-tasks.md, and name other tasks or add annotations"
         )
-    return out
 
 
 def _asked(
@@ -77,13 +79,12 @@ def _asked(
     seed: int,
     source: str,
     wanted: int,
-) -> list[Sample]:
-    out = []
+) -> Iterator[Sample]:
     of_video = [task for task in tasks if task in VIDEO_TASKS]
     of_image = [task for task in tasks if task in IMAGE_TASKS]
     if of_video:
         for k, q in enumerate(questions(scene, of_video, derive_seed(seed, "scene", name), wanted)):
-            out.append(to_sample(q, f"{source}-{name}-{q.task}-{k}", source, video=frames))
+            yield to_sample(q, f"{source}-{name}-{q.task}-{k}", source, video=frames)
     for number, (frame, data) in enumerate(zip(scene.frames, frames, strict=True)):
         if not of_image:
             break
@@ -93,8 +94,7 @@ def _asked(
         ):
             picture = jpeg(marked(decode(data), one, q.marks)) if q.marks else data
             label = f"{source}-{name}-{number}-{q.task}-{k}"
-            out.append(to_sample(q, label, source, images=(picture,)))
-    return out
+            yield to_sample(q, label, source, images=(picture,))
 
 
 def thinned(pictured: Pictured, most: int) -> Pictured:

@@ -12,7 +12,7 @@ import io
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -76,8 +76,20 @@ def write_shard(samples: Iterable[Sample]) -> bytes:
     Text is compressed with zstd; pictures are stored as they are, being compressed already.
     """
     buffer = io.BytesIO()
+    _write(buffer, samples)
+    return buffer.getvalue()
+
+
+def write_file(path: Path, samples: Iterable[Sample]) -> None:
+    """:func:`write_shard` to a new file, one row group in memory at a time; its folder is made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("xb") as file:
+        _write(file, samples)
+
+
+def _write(file: BinaryIO, samples: Iterable[Sample]) -> None:
     with pq.ParquetWriter(
-        buffer,
+        file,
         SCHEMA,
         compression={path: "none" if path.endswith(".bytes") else "zstd" for path in _leaves()},
         compression_level={path: 3 for path in _leaves() if not path.endswith(".bytes")},
@@ -87,7 +99,6 @@ def write_shard(samples: Iterable[Sample]) -> bytes:
         for group in _groups(samples):
             rows = [_row(sample) for sample in group]
             writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-    return buffer.getvalue()
 
 
 def read_shard(

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from m2r_train.api.errors import DataError
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
+from m2r_train.data.roster import Roster, Rows, repeats
+
+Flags = NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,38 +29,15 @@ class Deduplicated:
     conflicting: list[Sample]
 
 
-def content_key(sample: Sample) -> str:
-    """What a question asks, as a 128-bit hash: its text, options and pictures, not its answer.
-
-    Case, blanks and the order of options do not count. Unicode is composed (NFC) but not folded:
-    NFKC would make x² and x2 the same question.
-    """
-    digest = hashlib.blake2b(digest_size=16)
-    for group in (
-        [_plain(sample.question).encode()],
-        sorted(_plain(option).encode() for option in sample.options or ()),
-        sample.images,
-        sample.video or (),
-    ):
-        digest.update(len(group).to_bytes(4, "little"))
-        for part in group:
-            digest.update(_digest(part))
-    return digest.hexdigest()
-
-
 def deduplicate(samples: Iterable[Sample]) -> Deduplicated:
-    """Keep the first of the samples with equal :func:`content_key`, if all agree on the answer."""
-    groups: dict[str, list[Sample]] = {}
-    for sample in samples:
-        groups.setdefault(content_key(sample), []).append(sample)
-    kept, duplicates, conflicting = [], [], []
-    for group in groups.values():
-        if len({_meaning(sample) for sample in group}) > 1:
-            conflicting += group
-        else:
-            kept.append(group[0])
-            duplicates += group[1:]
-    return Deduplicated(kept, duplicates, conflicting)
+    """Keep the first of the samples with equal ``content_key``, if all agree on the answer."""
+    own, roster = list(samples), Roster()
+    for sample in own:
+        roster.add(sample, sound=False)
+    found = repeats(roster)
+    return Deduplicated(
+        *([own[row] for row in rows] for rows in (found.kept, found.duplicates, found.conflicting))
+    )
 
 
 def route(
@@ -66,132 +47,116 @@ def route(
     *,
     eligible: Callable[[Sample, str], bool] = lambda _sample, _split: True,
 ) -> dict[str, list[Sample]]:
-    """Deal samples into disjoint splits of exactly the sizes asked for: {split: its samples}.
+    """:func:`deal` of samples in memory; ``eligible(sample, split)`` says where one may go."""
+    roster = Roster()
+    for sample in samples:
+        roster.add(sample, sound=False)
+    flags = {split: np.array([eligible(s, split) for s in samples], bool) for split in outputs}
+    dealt = deal(roster, outputs, seed, eligible=flags)
+    return {split: [samples[row] for row in rows] for split, rows in dealt.items()}
+
+
+def deal(
+    roster: Roster, outputs: Mapping[str, int], seed: int, *, eligible: Mapping[str, Flags]
+) -> dict[str, Rows]:
+    """Deal rows into disjoint splits of exactly the sizes asked for: {split: its rows}.
 
     A scene, that is all samples which share a picture, directly or through others, goes to one
     split only: a model must not be evaluated on pictures it was trained on. Where a scene is
     larger than the room left in a split, a part of it is taken and the rest is not used.
-    ``eligible(sample, split)`` says where a sample may go; the split with the least to choose
-    from chooses first. The result depends on seed, ids and scenes, not on the order of samples,
+    ``eligible[split]`` (n,) says which rows may go there; the split with the least to choose
+    from chooses first. The result depends on seed, ids and scenes, not on the order of rows,
     and each split comes in seeded order.
 
     Raises:
         DataError: fewer samples than asked for, or two samples with one id.
     """
-    _check_ids(samples)
-    scenes = [
-        sorted(scene, key=lambda sample: derive_seed(seed, "order", sample.id))
-        for scene in _scenes(samples)
-    ]
-    scenes.sort(key=lambda scene: derive_seed(seed, "route", min(s.id for s in scene)))
-    result = _deal(scenes, outputs, eligible)
+    _check_ids(roster)
+    order = _hashes(seed, "order", roster.ids)
+    scene = roster.scenes()
+    scenes = int(scene.max(initial=-1)) + 1
+    rank = np.lexsort((order, scene))  # rows of a scene together, in seeded order
+    begins = np.searchsorted(scene[rank], np.arange(scenes + 1))
+    names = [min(roster.ids[row] for row in rank[a:b]) for a, b in _pairs(begins)]
+    drawn = np.argsort(_hashes(seed, "route", names), kind="stable")
+    result = _Supply(rank, begins, drawn, eligible).shared_out(outputs)
     if _shortage(result, outputs):  # large scenes first leaves the small ones to fill the gaps
-        result = _deal(sorted(scenes, key=len, reverse=True), outputs, eligible)
+        by_size = drawn[np.argsort(-np.diff(begins)[drawn], kind="stable")]
+        result = _Supply(rank, begins, by_size, eligible).shared_out(outputs)
     for split, given in _shortage(result, outputs).items():
         raise DataError(
             f"spec.outputs.{split}: {outputs[split]} samples asked for, {given} can be given (of "
-            f"{len(samples)} in {len(scenes)} scenes, which splits never share, for "
+            f"{len(roster)} in {scenes} scenes, which splits never share, for "
             f"{sum(outputs.values())} asked in all); add data or ask for fewer"
         )
-    return {
-        split: sorted(result[split], key=lambda sample: derive_seed(seed, "order", sample.id))
-        for split in outputs
-    }
+    return {split: rows[np.argsort(order[rows], kind="stable")] for split, rows in result.items()}
 
 
-def _shortage(result: Mapping[str, list[Sample]], outputs: Mapping[str, int]) -> dict[str, int]:
+class _Supply:
+    """What each scene could give to each split, scenes in the order in which they are dealt."""
+
+    def __init__(
+        self, rank: Rows, begins: Rows, scenes: Rows, eligible: Mapping[str, Flags]
+    ) -> None:
+        self._rank, self._begins, self._scenes = rank, begins, scenes
+        self._flags = {split: flags[rank] for split, flags in eligible.items()}
+        self._sizes = {
+            split: np.diff(np.concatenate([[0], np.cumsum(flags)])[begins])[scenes]
+            for split, flags in self._flags.items()
+        }
+
+    def shared_out(self, outputs: Mapping[str, int]) -> dict[str, Rows]:
+        """Splits choose in turn, the one with the least to spare first; each may end up short."""
+        spare = {split: int(self._sizes[split].sum()) - n for split, n in outputs.items()}
+        free = np.ones(len(self._scenes), bool)
+        result: dict[str, Rows] = {}
+        for split in sorted(outputs, key=lambda split: (spare[split], split)):
+            result[split], used = self._fill(split, free, outputs[split])
+            free &= ~used
+        return result
+
+    def _fill(self, split: str, free: Flags, n: int) -> tuple[Rows, Flags]:
+        """Rows for one split, whole scenes first, then one in part to reach ``n``; scenes used."""
+        sizes = self._sizes[split]
+        used = np.zeros(len(self._scenes), bool)
+        smallest, room = -1, n
+        for number in np.flatnonzero(free & (sizes > 0)).tolist():
+            if sizes[number] <= room:
+                used[number] = True
+                room -= int(sizes[number])
+            elif smallest < 0 or sizes[number] < sizes[smallest]:
+                smallest = number
+        whole = np.zeros(len(self._scenes), bool)
+        whole[self._scenes] = used
+        taken = np.repeat(whole, np.diff(self._begins)) & self._flags[split]
+        if room and smallest >= 0:  # every scene passed over is larger than the room that is left
+            used[smallest] = True
+            scene = self._scenes[smallest]
+            begin, end = self._begins[scene], self._begins[scene + 1]
+            taken[begin + np.flatnonzero(self._flags[split][begin:end])[:room]] = True
+        rows: Rows = self._rank[taken]
+        return rows, used
+
+
+def _shortage(result: Mapping[str, Rows], outputs: Mapping[str, int]) -> dict[str, int]:
     """{split: samples given} of the splits that got fewer than asked for."""
     return {split: len(result[split]) for split, n in outputs.items() if len(result[split]) < n}
 
 
-def _deal(
-    scenes: Sequence[Sequence[Sample]],
-    outputs: Mapping[str, int],
-    eligible: Callable[[Sample, str], bool],
-) -> dict[str, list[Sample]]:
-    """Splits choose in turn, the one with the least to spare first; each may end up short."""
-    supply = {  # what each scene could give to each split
-        split: [[s for s in scene if eligible(s, split)] for scene in scenes] for split in outputs
-    }
-    spare = {split: sum(map(len, supply[split])) - n for split, n in outputs.items()}
-    free = set(range(len(scenes)))
-    result: dict[str, list[Sample]] = {}
-    for split in sorted(outputs, key=lambda split: (spare[split], split)):
-        chosen = _fill(supply[split], sorted(free), outputs[split])
-        free -= chosen.keys()
-        result[split] = [sample for part in chosen.values() for sample in part]
-    return result
+def _hashes(seed: int, purpose: str, ids: Sequence[str]) -> NDArray[np.uint64]:
+    return np.fromiter((derive_seed(seed, purpose, one) for one in ids), np.uint64, len(ids))
 
 
-def _fill(
-    supply: Sequence[Sequence[Sample]], free: Iterable[int], n: int
-) -> dict[int, list[Sample]]:
-    """Scenes, by number, for one split: whole ones first, then one in part to reach ``n``."""
-    chosen: dict[int, list[Sample]] = {}
-    passed: list[int] = []
-    room = n
-    for index in free:
-        if 0 < len(supply[index]) <= room:
-            chosen[index] = list(supply[index])
-            room -= len(supply[index])
-        elif supply[index]:
-            passed.append(index)
-    if room and passed:  # every scene passed over is larger than the room that is left
-        smallest = min(passed, key=lambda index: len(supply[index]))
-        chosen[smallest] = list(supply[smallest][:room])
-    return chosen
+def _pairs(edges: Rows) -> Iterable[tuple[int, int]]:
+    return zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
 
 
-def _scenes(samples: Iterable[Sample]) -> list[list[Sample]]:
-    """Samples connected through shared pictures (union-find), each scene in order of its ids."""
-    ordered = sorted(samples, key=lambda sample: sample.id)
-    parent = list(range(len(ordered)))
-
-    def find(index: int) -> int:
-        while parent[index] != index:
-            parent[index] = parent[parent[index]]
-            index = parent[index]
-        return index
-
-    owner: dict[bytes, int] = {}
-    for index, sample in enumerate(ordered):
-        for picture in (*sample.images, *(sample.video or ())):
-            parent[find(index)] = find(owner.setdefault(_digest(picture), index))
-    scenes: dict[int, list[Sample]] = {}
-    for index, sample in enumerate(ordered):
-        scenes.setdefault(find(index), []).append(sample)
-    return list(scenes.values())
-
-
-def _check_ids(samples: Iterable[Sample]) -> None:
+def _check_ids(roster: Roster) -> None:
     sources: dict[str, str] = {}
-    for sample in samples:
-        if sample.id in sources:
+    for one, source in zip(roster.ids, roster.sources, strict=True):
+        if one in sources:
             raise DataError(
-                f"sources {sources[sample.id]} and {sample.source}: both have a sample with id "
-                f"{sample.id!r}; make ids unique, or leave the id column out to have them made"
+                f"sources {sources[one]} and {source}: both have a sample with id "
+                f"{one!r}; make ids unique, or leave the id column out to have them made"
             )
-        sources[sample.id] = sample.source
-
-
-def _meaning(sample: Sample) -> str:
-    """An answer for comparison between duplicates: the option's text, the number's value."""
-    answer = _plain(sample.answer)
-    if sample.answer_type == "choice" and sample.options and len(answer) == 1:
-        index = ord(answer) - ord("a")
-        if 0 <= index < len(sample.options):  # options may stand in another order
-            return _plain(sample.options[index])
-    if sample.answer_type == "number":
-        try:
-            return repr(float(answer))
-        except ValueError:
-            return answer
-    return answer
-
-
-def _plain(text: str) -> str:
-    return " ".join(unicodedata.normalize("NFC", text).casefold().split())
-
-
-def _digest(data: bytes) -> bytes:
-    return hashlib.blake2b(data, digest_size=16).digest()
+        sources[one] = source

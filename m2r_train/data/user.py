@@ -1,7 +1,7 @@
 """A user's own dataset: JSONL or Parquet files to samples, with every bad record named.
 
-Records are streamed: beside the samples themselves one record is held at a time. Nothing of the
-dataset is ever executed: no pickles, no dataset scripts, no downloads.
+Records are streamed: of a record that was given out nothing stays in memory but its id. Nothing of
+the dataset is ever executed: no pickles, no dataset scripts, no downloads.
 """
 
 from __future__ import annotations
@@ -25,9 +25,12 @@ from m2r_train.data.media import Album
 from m2r_train.data.parquet import is_own_layout, iter_samples
 from m2r_train.data.problem import Problem, ProblemKind
 from m2r_train.data.rows import FIELDS, to_sample
+from m2r_train.data.stash import RecentFiles
 
 MAX_LINE_BYTES = 128 * 2**20
 _BATCH_ROWS = 16
+_INDEX_BITS = 40
+_INDEX_MASK = (1 << _INDEX_BITS) - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,27 +67,54 @@ def read_user_dataset(
     source: str,
     max_pixels: int = MAX_PIXELS,
 ) -> Loaded:
-    """Read a dataset: a JSONL or Parquet file, or a folder of them.
+    """All of :func:`iter_user_dataset` in memory, equal pictures once."""
+    bad: list[BadRecord] = []
+    samples = iter_user_dataset(
+        path,
+        split=split,
+        columns=columns,
+        max_bad_ratio=max_bad_ratio,
+        source=source,
+        max_pixels=max_pixels,
+        bad=bad,
+        pool={},
+    )
+    return Loaded(list(samples), bad)
+
+
+def iter_user_dataset(
+    path: Path,
+    *,
+    split: str | None,
+    columns: Mapping[str, str],
+    max_bad_ratio: float,
+    source: str,
+    bad: list[BadRecord],
+    max_pixels: int = MAX_PIXELS,
+    pool: dict[bytes, bytes] | None = None,
+) -> Iterator[Sample]:
+    """Read a dataset: a JSONL or Parquet file, or a folder of them; one sample at a time.
 
     ``columns`` maps our field names (``m2r_train.data.rows.FIELDS``) to the dataset's own, e.g.
     ``{"question": "problem"}``. Parquet files which synthesis wrote are recognised by their schema
     and taken exactly as they are, unless ``columns`` is given. Every picture is decoded once here,
-    so that no later stage meets a broken one, and kept encoded.
+    so that no later stage meets a broken one, and kept encoded. Records that are left out are
+    added to ``bad``. ``pool`` holds the pictures that passed (default: recent ones).
 
-    Raises:
+    Raises, when the last sample was given out:
         DataError: files, split or a column missing; more than ``max_bad_ratio`` (0..1) of the
             records bad; no usable record at all.
     """
     _check_names(columns)
     files = find_files(path, split)
     root = (path.parent if path.is_file() else path).resolve()
-    samples: list[Sample] = []
-    bad: list[BadRecord] = []
-    seen: dict[str, tuple[str, int]] = {}
+    seen: dict[str, int] = {}  # id -> the file's number and the record's, in one
     present: set[str] = set()
-    pool: dict[bytes, bytes] = {}
+    pool = RecentFiles() if pool is None else pool
+    names = []
     for file in files:
         name = file.name if path.is_file() else f"{root.name}/{file.relative_to(path).as_posix()}"
+        names.append(name)
         album = Album(root=root, beside=file.resolve().parent, max_pixels=max_pixels, pool=pool)
         for index, row in _records(file, name, columns, present):
             try:
@@ -94,17 +124,17 @@ def read_user_dataset(
                     sample = row
                 else:
                     sample = to_sample(_rename(row, columns), album, source)
-                if first := seen.get(sample.id):
-                    raise Problem("duplicate", f"id {sample.id!r} is that of {_at(*first)} too")
+                if (first := seen.get(sample.id)) is not None:
+                    where = _at(names[first >> _INDEX_BITS], first & _INDEX_MASK)
+                    raise Problem("duplicate", f"id {sample.id!r} is that of {where} too")
             except Problem as problem:
                 bad.append(BadRecord(index, name, str(problem), problem.kind))
                 continue
-            seen[sample.id] = (name, index)
-            samples.append(sample)
+            seen[sample.id] = (len(names) - 1) << _INDEX_BITS | index
+            yield sample
     if present:
         _check_columns(path, columns, present)
-    _check_share(path, len(samples), bad, max_bad_ratio)
-    return Loaded(samples, bad)
+    _check_share(path, len(seen), bad, max_bad_ratio)
 
 
 def _records(

@@ -7,35 +7,36 @@ same without having kept anything.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from m2r_train.api.datasynthesis import DataSynthesisSpec, Decontamination
 from m2r_train.core.records import Sample
 from m2r_train.data.cleaning import Benchmarks, Hasher, near_duplicates
+from m2r_train.data.stash import Stash
 from m2r_train.stages.context import Context
 
 
 def cleaned(
-    ctx: Context, spec: DataSynthesisSpec, samples: Sequence[Sample]
-) -> tuple[list[Sample], Counter[str]]:
-    """The samples that may be used, in order, and how many were dropped for what.
+    ctx: Context, spec: DataSynthesisSpec, stash: Stash, numbers: Iterable[int]
+) -> tuple[list[int], Counter[str]]:
+    """Which of these samples may be used, in order, and how many were dropped for what.
 
     ``benchmark-picture``, ``benchmark-question``, ``near-duplicate``; empty where the spec asks
     for no comparison.
     """
     dropped: Counter[str] = Counter()
-    kept = list(samples)
+    kept = list(numbers)
     hasher = Hasher()
     if spec.decontamination is not None:
         theirs = _benchmarks(ctx, spec.decontamination, hasher)
-        reasons = [theirs.overlap(sample) for sample in kept]
+        reasons = [theirs.overlap(sample) for sample in stash.those(kept)]
         dropped.update(reason for reason in reasons if reason is not None)
-        kept = [s for s, reason in zip(kept, reasons, strict=True) if reason is None]
+        kept = [n for n, reason in zip(kept, reasons, strict=True) if reason is None]
     if (near := spec.near_duplicates) is not None:
         told = near_duplicates(
-            kept, hasher, similarity=near.similarity, distance=near.picture_distance
+            stash.those(kept), hasher, similarity=near.similarity, distance=near.picture_distance
         )
-        firsts = [sample for sample, again in told if not again]
+        firsts = [n for n, (_, again) in zip(kept, told, strict=True) if not again]
         dropped["near-duplicate"] += len(kept) - len(firsts)
         kept = firsts
     return kept, dropped
@@ -43,9 +44,9 @@ def cleaned(
 
 def _benchmarks(ctx: Context, asked: Decontamination, hasher: Hasher) -> Benchmarks:
     def items() -> Iterator[Sample]:
-        for i, benchmark in enumerate(asked.against):  # one of them in memory at a time
+        for i, benchmark in enumerate(asked.against):
             path = f"decontamination.against[{i}].dataset"
-            yield from ctx.samples(path, benchmark.dataset, "eval", benchmark.name)
+            yield from ctx.each_sample(path, benchmark.dataset, "eval", benchmark.name)
 
     return Benchmarks(
         items(),

@@ -23,7 +23,7 @@ from m2r_train.api.runspec import RunSpec, recipe
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
 from m2r_train.data.annotated import ask_about_scenes
-from m2r_train.data.user import read_user_dataset
+from m2r_train.data.user import BadRecord, iter_user_dataset, read_user_dataset
 from m2r_train.engine.ranks import ALONE as ONE_RANK
 from m2r_train.engine.ranks import Ranks
 from m2r_train.report.cards import CARD
@@ -119,23 +119,40 @@ class Context:
         ``source`` is what new samples are marked with (default: the field's path).
         """
         with naming(f"spec.{path}"):
-            loaded = read_user_dataset(
-                self._fetch(path),
-                split=ref.split or (split if ref.from_ is not None else None),
-                columns={str(name): column for name, column in ref.columns.items()},
-                max_bad_ratio=ref.max_bad_ratio,
-                source=source or path,
-            )
-        for bad in loaded.bad[:_NAMED_BAD_RECORDS]:
-            self.progress.note(f"left out: {bad}")
-        if len(loaded.bad) > _NAMED_BAD_RECORDS:
-            self.progress.note(f"left out: {len(loaded.bad)} bad records in all")
+            loaded = read_user_dataset(**self._reading(path, ref, split, source))
+        self._name_bad(loaded.bad)
         return loaded.samples
 
-    def scene_samples(self, path: str, ref: AnnotatedScenes, source: str) -> list[Sample]:
+    def each_sample(
+        self, path: str, ref: DatasetRef, split: str, source: str | None = None
+    ) -> Iterator[Sample]:
+        """What ``samples`` gives, one in memory at a time."""
+        bad: list[BadRecord] = []
+        with naming(f"spec.{path}"):
+            yield from iter_user_dataset(**self._reading(path, ref, split, source), bad=bad)
+        self._name_bad(bad)
+
+    def _reading(
+        self, path: str, ref: DatasetRef, split: str, source: str | None
+    ) -> dict[str, Any]:
+        return {
+            "path": self._fetch(path),
+            "split": ref.split or (split if ref.from_ is not None else None),
+            "columns": {str(name): column for name, column in ref.columns.items()},
+            "max_bad_ratio": ref.max_bad_ratio,
+            "source": source or path,
+        }
+
+    def _name_bad(self, bad: Sequence[BadRecord]) -> None:
+        for one in bad[:_NAMED_BAD_RECORDS]:
+            self.progress.note(f"left out: {one}")
+        if len(bad) > _NAMED_BAD_RECORDS:
+            self.progress.note(f"left out: {len(bad)} bad records in all")
+
+    def scene_samples(self, path: str, ref: AnnotatedScenes, source: str) -> Iterator[Sample]:
         """Questions about the annotated scenes that ``spec.<path>`` points at, with chains."""
         with naming(f"spec.{path}"):
-            return ask_about_scenes(
+            yield from ask_about_scenes(
                 self._fetch(path),
                 ref.tasks,
                 derive_seed(self.seed, "source", source),
@@ -207,6 +224,11 @@ class Context:
                     yield
             except StopNow:
                 raise preempted(self.run_spec, self.stop, self.done) from None
+
+    def expect(self, total: int) -> None:
+        """The stage has so many steps in all, as it has turned out."""
+        self.progress.expect(total)
+        self.tell(total_steps=total)
 
     def finish_step(
         self,

@@ -24,6 +24,8 @@ from m2r_train.sim import generate, generate_scene_questions
 from m2r_train.sim.apartment import image_samples, video_samples
 
 _STRICT = RewardConfig()
+_MOST_PIXELS = 2**27  # of all pictures of a shard: its samples are in memory together
+_MOST_QUESTIONS = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,15 +55,32 @@ def _end_with_parent(leash: Connection) -> None:
 
 
 def shards_of(sources: Iterable[Source], count: int) -> list[Shard]:
-    """Every made source cut into about ``count`` shards in all, in order, none empty."""
+    """Every made source cut into about ``count`` shards in all, in order, none empty.
+
+    Into more where a shard would be large: what is in memory does not grow with the job.
+    """
+    sources = list(sources)
     sizes = {i: _items(s) for i, s in enumerate(sources) if s.dataset is None and s.scenes is None}
     total = sum(sizes.values())
     shards: list[Shard] = []
     for i, n in sizes.items():
-        own = max(1, min(n, round(count * n / total)))
+        own = max(1, min(n, round(count * n / total)), -(-n // _most_items(sources[i])))
         edges = [n * k // own for k in range(own + 1)]
         shards += [Shard(i, a, b) for a, b in pairwise(edges)]
     return shards
+
+
+def _most_items(source: Source) -> int:
+    """Scenes or figures that a shard of the source holds at most."""
+    if (rooms := source.simulator) is None:
+        assert source.figures is not None
+        pixels, questions = source.figures.image_size**2, 1
+    else:
+        pixels = rooms.image_size**2 * (rooms.frames if rooms.video else 1)
+        questions = rooms.questions_per_scene
+        if rooms.tasks[0] in PICTURE_TASKS:
+            pixels *= questions  # pictures with marks are each question's own
+    return max(1, min(_MOST_PIXELS // pixels, _MOST_QUESTIONS // questions))
 
 
 def make_shard(source: Source, seed: int, start: int, stop: int) -> tuple[bytes, dict[str, int]]:

@@ -53,18 +53,19 @@ class _Share:
     def own(self) -> Iterator[tuple[int, bytes]]:
         """This pod's share: from the journal, or made and put there."""
         numbers = [n for n in range(len(self._keys)) if self._ctx.place.owns(n)]
-        found = {n: entry for n in numbers if (entry := self._read(n)) is not None}
-        making = self._made([n for n in numbers if n not in found])
+        kept = self._kept
+        making = self._made([n for n in numbers if self._keys[n] not in kept])
         for n in numbers:
-            yield n, found.pop(n) if n in found else next(making)
+            entry = self._read(n) if self._keys[n] in kept else next(making)
+            yield n, next(self._made([n])) if entry is None else entry  # None: it was torn
 
     def others(self) -> Iterator[tuple[int, bytes]]:
         """The parts of the other pods, as they come; the owner makes those that do not."""
         pause, waited = _POLL_SECONDS[0], time.monotonic()
         while self._left:
-            came = self._arrived()
-            yield from came
-            if came:
+            left = len(self._left)
+            yield from self._arrived()
+            if len(self._left) < left:
                 pause, waited = _POLL_SECONDS[0], time.monotonic()
             elif not self._ctx.place.helps and time.monotonic() - waited > self._patience:
                 taken, self._left = self._left[-self._at_a_time :], self._left[: -self._at_a_time]
@@ -81,11 +82,12 @@ class _Share:
         least, most = _PATIENCE_SECONDS
         return min(max(least, _PATIENCE_PARTS * self._longest), most)
 
-    def _arrived(self) -> list[tuple[int, bytes]]:
-        came = [(n, entry) for n in self._left if (entry := self._read(n)) is not None]
-        there = {n for n, _ in came}
-        self._left = [n for n in self._left if n not in there]
-        return came
+    def _arrived(self) -> Iterator[tuple[int, bytes]]:
+        """Those that are there now, one in memory at a time."""
+        for n in list(self._left):
+            if (entry := self._read(n)) is not None:
+                self._left.remove(n)
+                yield n, entry
 
     def _read(self, n: int) -> bytes | None:
         key = self._keys[n]

@@ -10,33 +10,47 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, cast
+
+import numpy as np
 
 from m2r_train.api.datasynthesis import DataSynthesisSpec, Difficulty
 from m2r_train.api.runspec import recipe
 from m2r_train.core.difficulty import difficulty_of, drop_reason
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
-from m2r_train.data.parquet import read_shard, write_shard
-from m2r_train.data.splits import deduplicate, route
+from m2r_train.data.parquet import read_shard, write_file
+from m2r_train.data.roster import repeats
+from m2r_train.data.splits import Flags, deal
 from m2r_train.report.cards import CARD, dataset_card
+from m2r_train.stages import teaching
 from m2r_train.stages.cleaning import cleaned
 from m2r_train.stages.context import Context
-from m2r_train.stages.making import Shard, begin_worker, chain_fault, make_shard, shards_of
+from m2r_train.stages.gathering import Gathered
+from m2r_train.stages.making import Shard, begin_worker, make_shard, shards_of
 from m2r_train.stages.sharing import parts
 
 _FILE_SAMPLES = 4096
 _CHUNK = 256  # questions whose difficulty is measured at a time
+_AHEAD = 2  # shards that a worker may be ahead of the journal: they are in memory
 _HEADER = b"\n"  # between a journal entry's counts (JSON) and its Parquet bytes
+
+Measured = dict[int, tuple[float, float]]
+"""(accuracy, difficulty) of samples, by their numbers."""
 
 
 def run(ctx: Context) -> dict[str, Any]:
-    """Make the dataset of ``spec``; publishes ``dataset/<split>/*.parquet`` and its manifest."""
+    """Make the dataset of ``spec``; publishes ``dataset/<split>/*.parquet`` and its manifest.
+
+    Samples lie on disk (``ctx.cache_dir``): memory is bounded by a shard, not by the job.
+    """
     spec = cast("DataSynthesisSpec", ctx.run_spec.parsed_spec)
     shards = shards_of(spec.sources, spec.shards)
     chunks = -(-spec.outputs.rlvr // _CHUNK) if spec.difficulty else 0
@@ -44,32 +58,36 @@ def run(ctx: Context) -> dict[str, Any]:
     total = len(shards) + lessons + chunks
     ctx.restore_parts()
     _count(ctx, "verify", {"kept": 0, "dropped": 0})  # a rate sees what comes after a zero
-    with ctx.running(total):
+    with ctx.running(total), Gathered(ctx.cache_dir) as samples:
         counts: dict[str, Counter[str]] = {s.name: Counter() for s in spec.sources}
-        samples = _made(ctx, spec, shards, total, counts)
+        numbers = _made(ctx, spec, shards, total, counts, samples)
         if ctx.place.helps and spec.difficulty is None and not lessons:
             return {"step": ctx.done or 0, "steps": total}
-        samples += _given(ctx, spec, counts)
-        unique = deduplicate(samples)
-        usable, dropped = cleaned(ctx, spec, unique.kept)
+        numbers += _given(ctx, spec, counts, samples)
+        unique = repeats(samples.roster.pick(numbers))
+        usable, dropped = cleaned(ctx, spec, samples, [numbers[i] for i in unique.kept])
+        dropped.update(duplicate=len(unique.duplicates), conflicting=len(unique.conflicting))
         chains: dict[str, Any] = {}
         if lessons:
-            from m2r_train.stages import teaching  # noqa: PLC0415 - torch, for this alone
-
-            usable, counted = teaching.taught(ctx, spec, usable, len(shards), total)
+            asked = teaching.pupils(spec, samples, usable)
+            lessons = teaching.lesson_count(spec, len(asked))
+            ctx.expect(total := len(shards) + lessons + chunks)
+            counted = teaching.taught(ctx, spec, asked, samples, len(shards), total)
             chains = {"teaching": counted, "prompts": teaching.prompts(spec)}
         if ctx.place.helps and spec.difficulty is None:
             return {"step": ctx.done or 0, "steps": total}
-        splits = _route(spec, usable, ctx.seed)
-        dropped.update(duplicate=len(unique.duplicates), conflicting=len(unique.conflicting))
+        splits = _route(spec, samples, usable, ctx.seed)
+        measured: Measured = {}
         if spec.difficulty is not None:
-            scored = _measured(ctx, spec, splits["rlvr"], len(shards) + lessons, total)
+            measured = _measured(
+                ctx, spec, samples, splits["rlvr"], len(shards) + lessons, total, dropped
+            )
             if ctx.place.helps:
                 return {"step": ctx.done or 0, "steps": total}
-            splits["rlvr"], easy_or_hard = _keep_and_order(spec.difficulty, scored, ctx.seed)
-            dropped.update(easy_or_hard)
-        manifest = _manifest(ctx, counts, splits, dropped) | chains
-        digest = ctx.publish("dataset", _files(splits, manifest))
+            splits["rlvr"] = _in_order(samples, splits["rlvr"], measured, ctx.seed)
+        with TemporaryDirectory(prefix="m2r-dataset-", dir=ctx.cache_dir) as folder:
+            _write(Path(folder), ctx, samples, splits, measured, counts, dropped, chains)
+            digest = ctx.publish("dataset", Path(folder))
     kept = {split: len(own) for split, own in splits.items()}
     _count(ctx, "route", {"kept": sum(kept.values()), "dropped": dropped.total()})
     return {
@@ -95,23 +113,26 @@ def _made(
     shards: Sequence[Shard],
     total: int,
     counts: Mapping[str, Counter[str]],
-) -> list[Sample]:
-    """The samples of all shards in order; of a helper whose work ends here, of its own."""
+    samples: Gathered,
+) -> list[int]:
+    """Numbers of all shards' samples in order; of a helper whose work ends here, of its own."""
     workers = max(1, min(spec.resources.cpu_threads, len(shards)))
-    samples: dict[int, list[Sample]] = {}
+    made: dict[int, range] = {}
 
     def make(numbers: Sequence[int]) -> Iterator[bytes]:
+        jobs = [(spec.sources[s.source], ctx.seed, s.start, s.stop) for s in shards]
         with _pool(workers) as pool:
-            jobs = [(spec.sources[s.source], ctx.seed, s.start, s.stop) for s in shards]
-            pending = [pool.submit(make_shard, *jobs[k]) for k in numbers]
-            for future in pending:
+            pending: deque[Future[tuple[bytes, dict[str, int]]]] = deque()
+            for at in range(len(numbers)):
+                ahead = numbers[at + len(pending) : at + _AHEAD * workers]
+                pending += [pool.submit(make_shard, *jobs[k]) for k in ahead]
                 try:
                     with ctx.phase("generate"):
-                        parquet, made = future.result()
+                        parquet, counted = pending.popleft().result()
                 except BrokenProcessPool:
-                    ctx.leave_if_asked(len(samples))  # who stopped us has stopped the workers too
+                    ctx.leave_if_asked(len(made))  # who stopped us has stopped the workers too
                     raise
-                yield json.dumps(made, sort_keys=True).encode() + _HEADER + parquet
+                yield json.dumps(counted, sort_keys=True).encode() + _HEADER + parquet
 
     for k, entry in parts(
         ctx,
@@ -120,12 +141,12 @@ def _made(
         at_a_time=workers,
         all_of_them=spec.difficulty is not None or spec.generator.teaches,
     ):
-        made, parquet = _split_entry(entry)
-        counts[spec.sources[shards[k].source].name].update(made)
-        _count(ctx, "verify", made)
-        samples[k] = read_shard(parquet)
-        ctx.show_step(len(samples), total, kept=sum(map(len, samples.values())))
-    return [sample for k in sorted(samples) for sample in samples[k]]
+        counted, parquet = _split_entry(entry)
+        counts[spec.sources[shards[k].source].name].update(counted)
+        _count(ctx, "verify", counted)
+        made[k] = samples.put_all(read_shard(parquet))
+        ctx.show_step(len(made), total, kept=len(samples))
+    return [number for k in sorted(made) for number in made[k]]
 
 
 @contextmanager
@@ -156,97 +177,147 @@ def _split_entry(entry: bytes) -> tuple[dict[str, int], bytes]:
 
 
 def _given(
-    ctx: Context, spec: DataSynthesisSpec, counts: Mapping[str, Counter[str]]
-) -> list[Sample]:
-    """Samples of the users' own sources, under the source's name."""
-    out: list[Sample] = []
+    ctx: Context,
+    spec: DataSynthesisSpec,
+    counts: Mapping[str, Counter[str]],
+    samples: Gathered,
+) -> list[int]:
+    """Numbers of the samples of the users' own sources, under the source's name."""
+    out: list[int] = []
     for i, source in enumerate(spec.sources):
         if source.scenes is not None:
             own = ctx.scene_samples(f"sources[{i}].scenes", source.scenes, source.name)
         elif source.dataset is not None:
-            own = ctx.samples(f"sources[{i}].dataset", source.dataset, "rlvr", source.name)
+            own = ctx.each_sample(f"sources[{i}].dataset", source.dataset, "rlvr", source.name)
         else:
             continue
-        counts[source.name].update({"made": len(own), "kept": len(own)})
-        _count(ctx, "verify", {"kept": len(own)})
-        out += [s.with_(source=source.name) for s in own]
+        numbers = samples.put_all(s.with_(source=source.name) for s in own)
+        counts[source.name].update({"made": len(numbers), "kept": len(numbers)})
+        _count(ctx, "verify", {"kept": len(numbers)})
+        out += numbers
     return out
 
 
 def _route(
-    spec: DataSynthesisSpec, samples: Sequence[Sample], seed: int
-) -> dict[str, list[Sample]]:
+    spec: DataSynthesisSpec, samples: Gathered, usable: Sequence[int], seed: int
+) -> dict[str, list[int]]:
     """Disjoint splits; a sample goes only where its source may, and to SFT only with a chain."""
     allowed = {source.name: set(source.splits) for source in spec.sources}
+    roster = samples.roster.pick(usable)
+    sound = np.frombuffer(roster.sound, bool)
 
-    def eligible(sample: Sample, split: str) -> bool:
-        if split not in allowed[sample.source]:
-            return False
-        return split != "sft" or chain_fault(sample) is None
+    def eligible(split: str) -> Flags:
+        flags = np.array([split in allowed[source] for source in roster.sources], bool)
+        return flags & sound if split == "sft" else flags
 
     outputs = spec.outputs
-    sizes = {"sft": outputs.sft, "rlvr": outputs.rlvr, "eval": outputs.eval}
+    sizes: dict[str, int] = {"sft": outputs.sft, "rlvr": outputs.rlvr, "eval": outputs.eval}
     wanted = {split: n for split, n in sizes.items() if n}
-    return {"rlvr": [], **route(samples, wanted, seed, eligible=eligible)}
+    dealt = deal(roster, wanted, seed, eligible={split: eligible(split) for split in wanted})
+    return {"rlvr": [], **{split: [usable[i] for i in rows] for split, rows in dealt.items()}}
 
 
 def _measured(
-    ctx: Context, spec: DataSynthesisSpec, samples: Sequence[Sample], first: int, total: int
-) -> list[tuple[Sample, list[float]]]:
-    """Every sample with the accuracies of its rollouts, chunk by chunk."""
+    ctx: Context,
+    spec: DataSynthesisSpec,
+    samples: Gathered,
+    numbers: Sequence[int],
+    first: int,
+    total: int,
+    dropped: Counter[str],
+) -> Measured:
+    """Accuracy and difficulty of each sample worth training on; the others are counted."""
     from m2r_train.stages.measuring import Meter  # noqa: PLC0415 - torch, for this alone
 
-    chunks = [samples[i : i + _CHUNK] for i in range(0, len(samples), _CHUNK)]
+    chunks = [numbers[i : i + _CHUNK] for i in range(0, len(numbers), _CHUNK)]
     assert spec.difficulty is not None
     meter = Meter(ctx, spec.difficulty)
 
-    def make(numbers: Sequence[int]) -> Iterator[bytes]:
-        for k in numbers:
+    def make(wanted: Sequence[int]) -> Iterator[bytes]:
+        for k in wanted:
             with ctx.phase("generate"):
-                entry = json.dumps(meter.accuracies(chunks[k])).encode()
-            yield entry
+                accuracies = meter.accuracies(list(samples.those(chunks[k])))
+            yield json.dumps(accuracies).encode()
 
-    measured: dict[int, list[list[float]]] = {}
+    out: Measured = {}
     keys = [f"s{first + k}/difficulty" for k in range(len(chunks))]
     if spec.generator.endpoint is not None:  # it may answer otherwise on another day
-        keys = [f"{key}-{_names(chunk)}" for key, chunk in zip(keys, chunks, strict=True)]
-    for k, entry in parts(ctx, keys, make, all_of_them=False):
-        measured[k] = json.loads(entry)
-        ctx.show_step(first + len(measured), total, measured=sum(map(len, measured.values())))
-    return [pair for k in sorted(measured) for pair in zip(chunks[k], measured[k], strict=True)]
+        ids = samples.roster.ids
+        named = [_names([ids[n] for n in chunk]) for chunk in chunks]
+        keys = [f"{key}-{name}" for key, name in zip(keys, named, strict=True)]
+    seen = 0
+    for done, (k, entry) in enumerate(parts(ctx, keys, make, all_of_them=False), start=1):
+        for number, accuracies in zip(chunks[k], json.loads(entry), strict=True):
+            reason = _drop_reason(spec.difficulty, samples[number], accuracies)
+            if reason is None:
+                out[number] = difficulty_of(accuracies)
+            else:
+                dropped[reason] += 1
+        seen += len(chunks[k])
+        ctx.show_step(first + done, total, measured=seen)
+    return out
 
 
-def _names(samples: Sequence[Sample]) -> str:
+def _drop_reason(difficulty: Difficulty, sample: Sample, accuracies: list[float]) -> str | None:
+    return drop_reason(
+        sample.reward,
+        accuracies,
+        drop_unsolved=difficulty.drop_unsolved,
+        drop_solved=difficulty.drop_solved,
+    )
+
+
+def _in_order(
+    samples: Gathered, numbers: Sequence[int], measured: Measured, seed: int
+) -> list[int]:
+    """Those that were kept, in ascending difficulty; ties by a seeded hash of the id."""
+    ids = samples.roster.ids
+    return sorted(
+        (n for n in numbers if n in measured),
+        key=lambda n: (measured[n][1], derive_seed(seed, "order", ids[n]), ids[n]),
+    )
+
+
+def _names(ids: Sequence[str]) -> str:
     """A short digest of which samples these are."""
-    return hashlib.sha256(json.dumps([s.id for s in samples]).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(list(ids)).encode()).hexdigest()[:16]
 
 
-def _keep_and_order(
-    difficulty: Difficulty, scored: Sequence[tuple[Sample, list[float]]], seed: int
-) -> tuple[list[Sample], Counter[str]]:
-    """Samples worth training on, in ascending difficulty; ties by a seeded hash of the id."""
-    dropped: Counter[str] = Counter()
-    kept: list[Sample] = []
-    for sample, accuracies in scored:
-        reason = drop_reason(
-            sample.reward,
-            accuracies,
-            drop_unsolved=difficulty.drop_unsolved,
-            drop_solved=difficulty.drop_solved,
-        )
-        if reason is not None:
-            dropped[reason] += 1
-            continue
-        accuracy, hardness = difficulty_of(accuracies)
-        kept.append(sample.with_(accuracy=accuracy, difficulty=hardness))
-    kept.sort(key=lambda s: (s.difficulty, derive_seed(seed, "order", s.id), s.id))
-    return kept, dropped
+def _write(
+    folder: Path,
+    ctx: Context,
+    samples: Gathered,
+    splits: Mapping[str, Sequence[int]],
+    measured: Measured,
+    counts: Mapping[str, Counter[str]],
+    dropped: Counter[str],
+    chains: Mapping[str, Any],
+) -> None:
+    """The files of ``dataset/``, one row group in memory at a time."""
+    tasks: dict[str, Counter[str]] = {split: Counter() for split in splits}
+
+    def row(split: str, number: int) -> Sample:
+        sample = samples[number]
+        tasks[split][sample.task] += 1
+        if split != "rlvr" or number not in measured:
+            return sample
+        accuracy, hardness = measured[number]
+        return sample.with_(accuracy=accuracy, difficulty=hardness)
+
+    for split, own in splits.items():
+        for k, start in enumerate(range(0, len(own), _FILE_SAMPLES)):
+            rows = (row(split, n) for n in own[start : start + _FILE_SAMPLES])
+            write_file(folder / split / f"{k:05d}.parquet", rows)
+    manifest = {**_manifest(ctx, counts, tasks, dropped), **chains}
+    text = json.dumps(manifest, indent=1, sort_keys=True) + "\n"
+    (folder / "manifest.json").write_text(text, encoding="utf-8")
+    (folder / CARD).write_text(dataset_card(manifest), encoding="utf-8", errors="replace")
 
 
 def _manifest(
     ctx: Context,
     counts: Mapping[str, Counter[str]],
-    splits: Mapping[str, Sequence[Sample]],
+    tasks: Mapping[str, Counter[str]],
     dropped: Counter[str],
 ) -> dict[str, Any]:
     return {
@@ -258,22 +329,7 @@ def _manifest(
         "sources": {name: dict(sorted(c.items())) for name, c in counts.items()},
         "dropped": {reason: n for reason, n in sorted(dropped.items()) if n},
         "splits": {
-            split: {
-                "samples": len(own),
-                "tasks": dict(sorted(Counter(s.task for s in own).items())),
-            }
-            for split, own in splits.items()
+            split: {"samples": own.total(), "tasks": dict(sorted(own.items()))}
+            for split, own in tasks.items()
         },
     }
-
-
-def _files(splits: Mapping[str, Sequence[Sample]], manifest: Mapping[str, Any]) -> dict[str, bytes]:
-    files = {
-        "manifest.json": (json.dumps(manifest, indent=1, sort_keys=True) + "\n").encode(),
-        CARD: dataset_card(manifest).encode(errors="replace"),
-    }
-    for split, own in splits.items():
-        for k, start in enumerate(range(0, len(own), _FILE_SAMPLES)):
-            shard = own[start : start + _FILE_SAMPLES]
-            files[f"{split}/{k:05d}.parquet"] = write_shard(shard)
-    return files

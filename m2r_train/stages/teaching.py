@@ -18,16 +18,13 @@ from m2r_train.core import quality as rules
 from m2r_train.core.records import Quality as Scores
 from m2r_train.core.records import Sample
 from m2r_train.core.repetition import has_repetition
-from m2r_train.core.rng import derive_seed
-from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
 from m2r_train.stages.endpoints import EndpointJudge, EndpointTeacher, judge_prompt, teacher_prompt
-from m2r_train.stages.feeding import lay_out, request
+from m2r_train.stages.gathering import Gathered
 from m2r_train.stages.making import chain_fault
-from m2r_train.stages.rollouts import rollout_engine
 from m2r_train.stages.sharing import parts
 
-_AT_A_TIME = 64  # questions that a model in this process is asked together
+_PART_QUESTIONS = 512  # of a part at most: they are in memory together
 
 
 class Teacher(Protocol):
@@ -42,67 +39,54 @@ Judge = Callable[[int, Sequence[tuple[Sample, str]]], list[Scores | None]]
 """Scores of chains, given the part's number; None where no verdict could be had."""
 
 
-class ModelTeacher:
-    """A Hugging Face Qwen2.5-VL folder, by vLLM or the in-process sampler."""
+def lesson_count(spec: DataSynthesisSpec, questions: int) -> int:
+    """Parts in which so many questions are taught: one a shard, or more where they are many."""
+    return max(spec.shards, -(-questions // _PART_QUESTIONS)) if spec.generator.teaches else 0
 
-    def __init__(self, ctx: Context, spec: DataSynthesisSpec) -> None:
-        generator = spec.generator
-        assert generator.model is not None
-        self._seed = ctx.seed
-        self._policy = ctx.policy("generator.model", generator.model)
-        self._engine = rollout_engine(generator.engine, self._policy)
-        self._samples = generator.chains_per_question
-        self._params = SamplingParams(
-            generator.chains_per_question, generator.temperature, generator.max_completion_tokens
-        )
 
-    def write(self, samples: Sequence[Sample]) -> list[list[str]]:
-        """See ``Teacher.write``: a function of the seed and the sample."""
-        out: list[list[str]] = []
-        for i in range(0, len(samples), _AT_A_TIME):
-            some = samples[i : i + _AT_A_TIME]
-            prompts = lay_out(self._policy, some)
-            requests = [request(p, s) for p, s in zip(prompts, some, strict=True)]
-            seeds = [derive_seed(self._seed, "teach", s.id) for s in some]
-            groups = self._engine.generate(requests, seeds, self._params)
-            out += [[self._policy.decode(c.tokens) for c in group] for group in groups]
-        return out
+def pupils(spec: DataSynthesisSpec, samples: Gathered, usable: Sequence[int]) -> list[int]:
+    """The numbers of those samples that may feed SFT: only for them chains are written."""
+    feeding = {s.name for s in spec.sources if "sft" in s.splits}
+    return [n for n in usable if samples.roster.sources[n] in feeding]
 
 
 def taught(
-    ctx: Context, spec: DataSynthesisSpec, samples: Sequence[Sample], first: int, total: int
-) -> tuple[list[Sample], dict[str, dict[str, int]]]:
-    """The samples in order, those that may feed SFT with the teacher's best chain or without one.
+    ctx: Context,
+    spec: DataSynthesisSpec,
+    asked: Sequence[int],
+    samples: Gathered,
+    first: int,
+    total: int,
+) -> dict[str, dict[str, int]]:
+    """Gives the samples with these numbers the teacher's best chain, or none.
 
-    ``first`` is the number of the first part, of the run's ``total``. Also what became of
+    ``first`` is the number of the first part, of the run's ``total``. Returns what became of
     questions and of chains.
     """
-    feeding = {s.name for s in spec.sources if "sft" in s.splits}
-    asked = [i for i, s in enumerate(samples) if s.source in feeding]
-    edges = [len(asked) * k // spec.shards for k in range(spec.shards + 1)]
-    chunks = [[samples[i] for i in asked[a:b]] for a, b in pairwise(edges)]
+    count = lesson_count(spec, len(asked))
+    edges = [len(asked) * k // count for k in range(count + 1)]
+    chunks = [asked[a:b] for a, b in pairwise(edges)]
     school = _School(ctx, spec)
 
     def make(numbers: Sequence[int]) -> Iterator[bytes]:
         for k in numbers:
             with ctx.phase("generate"):
-                entry = school.part(k, chunks[k])
+                entry = school.part(k, list(samples.those(chunks[k])))
             yield json.dumps(entry, sort_keys=True).encode()
 
-    entries: dict[int, dict[str, Any]] = {}
-    for k, data in parts(ctx, [f"s{first + k}/chains" for k in range(len(chunks))], make):
-        entries[k] = json.loads(data)
-        kept = sum(e["chains"].get("kept", 0) for e in entries.values())
-        ctx.show_step(first + len(entries), total, chains=kept)
-    best = [one for k in sorted(entries) for one in entries[k]["best"]]
-    out = list(samples)
-    for i, one in zip(asked, best, strict=True):
-        scores = None if one is None else Scores(**one["quality"])
-        out[i] = out[i].with_(chain=None if one is None else one["chain"], quality=scores)
-    return out, {
-        what: dict(sorted(sum((Counter(e[what]) for e in entries.values()), Counter()).items()))
-        for what in ("questions", "chains")
-    }
+    counts = {"questions": Counter[str](), "chains": Counter[str]()}
+    for done, (k, data) in enumerate(
+        parts(ctx, [f"s{first + k}/chains" for k in range(count)], make), start=1
+    ):
+        entry = json.loads(data)
+        for what, counted in counts.items():
+            counted.update(entry[what])
+        for number, one in zip(chunks[k], entry["best"], strict=True):
+            chain = None if one is None else one["chain"]
+            scores = None if one is None else Scores(**one["quality"])
+            samples.teach(number, samples[number].with_(chain=chain, quality=scores))
+        ctx.show_step(first + done, total, chains=counts["chains"]["kept"])
+    return {what: {k: n for k, n in sorted(own.items()) if n} for what, own in counts.items()}
 
 
 class _School:
@@ -172,6 +156,8 @@ def _fault(sample: Sample, chain: str) -> str | None:
 def _teacher(ctx: Context, spec: DataSynthesisSpec) -> Teacher:
     if spec.generator.endpoint is not None:
         return EndpointTeacher(ctx.seed, spec.generator, spec.generator.endpoint)
+    from m2r_train.stages.modelteacher import ModelTeacher  # noqa: PLC0415 - torch, for this alone
+
     return ModelTeacher(ctx, spec)
 
 

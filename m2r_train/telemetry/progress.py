@@ -147,6 +147,10 @@ class Progress:
             eta = f"eta {stage.eta}" if stage.eta else ""
             self._plain(f"step {stage.steps}", stage.percent, eta, _figures(stage.figures))
 
+    def expect(self, total_steps: int) -> None:
+        """The stage turns out to have so many steps in all."""
+        self._running().total = total_steps
+
     def note(self, line: str) -> None:
         """One line that stays on the screen: a checkpoint, a resume, a retry."""
         title = f"{self._stage.title}: " if self._stage else ""

@@ -24,7 +24,7 @@ TASKS = (*VIDEO_TASKS, *IMAGE_TASKS)
 
 
 def ask(folder: Path, tasks: tuple[str, ...] = TASKS, wanted: int = 20) -> list[Any]:
-    return ask_about_scenes(folder, tasks, 7, "flat", wanted=wanted, most_frames=32)
+    return list(ask_about_scenes(folder, tasks, 7, "flat", wanted=wanted, most_frames=32))
 
 
 def test_the_example_gives_questions_whose_answers_are_true() -> None:

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from m2r_train.api.errors import DataError
 from m2r_train.core.records import Sample
-from m2r_train.data.splits import content_key, deduplicate, route
+from m2r_train.data.roster import content_key
+from m2r_train.data.splits import deduplicate, route
 
 
 def sample(name: str, *pictures: str, **changes: object) -> Sample:
