@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from cluster import audit, components, configs, processes, scraping
+from cluster import audit, cgroups, components, configs, processes, scraping
 from cluster.errors import ClusterError
 from cluster.kubectl import Kubectl
 from cluster.layout import COMPONENTS, NODE, S3, Layout
@@ -27,7 +27,9 @@ class Cluster(Kubectl):
     def __init__(
         self, kubeconfig: Path, layout: Layout | None, *, gpus: int = 0, prometheus: bool = False
     ) -> None:
-        super().__init__(kubeconfig, cache=layout.data("kubectl") if layout else None)
+        own = layout and (layout.data("kubectl"), cgroups.procs_file(layout.cgroup))
+        cache, cgroup = own or (None, None)
+        super().__init__(kubeconfig, cache=cache, cgroup=cgroup)
         self._layout, self.gpus, self._prometheus = layout, gpus, prometheus
         self.started = False
 

@@ -15,14 +15,23 @@ from cluster.parts import tool
 
 T = TypeVar("T")
 SHOWN = 6000  # characters of logs of one container in a failure message
+# $1 cgroup.procs, which is gone with the cluster; the rest is the command
+JOIN = '{ echo 0 >"$1"; } 2>/dev/null; shift; exec "$@"'
 
 
 class Kubectl:
     """kubectl with one kubeconfig. All methods raise ``ClusterError`` when a command fails."""
 
-    def __init__(self, kubeconfig: Path, *, cache: Path | None = None) -> None:
-        """``cache``: where kubectl remembers what the server offers; None is its own place."""
+    def __init__(
+        self, kubeconfig: Path, *, cache: Path | None = None, cgroup: Path | None = None
+    ) -> None:
+        """``cache``: where kubectl remembers what the server offers; None is its own place.
+
+        ``cgroup``: the ``cgroup.procs`` that its processes join, so that they end with the cluster
+        even where nobody waits for them any more.
+        """
         self.kubeconfig = kubeconfig
+        self._join = ["sh", "-c", JOIN, "sh", str(cgroup)] if cgroup else []
         self._env = {**os.environ, **({"KUBECACHEDIR": str(cache)} if cache else {})}
 
     def kubectl(
@@ -39,7 +48,7 @@ class Kubectl:
         command = [str(tool("kubectl")), f"--kubeconfig={kubeconfig or self.kubeconfig}", *scope]
         try:
             done = subprocess.run(
-                [*command, *args],
+                [*self._join, *command, *args],
                 input=stdin,
                 capture_output=True,
                 text=True,
