@@ -206,12 +206,22 @@ def report(
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The HTML file.")],
     endpoint: Endpoint = None,
+    compare: Annotated[
+        bool,
+        typer.Option(
+            "--compare",
+            help="Lay runs of a kind over each other, and print what evaluations of the same "
+            "questions differ by.",
+        ),
+    ] = False,
 ) -> None:
     """Write one self-contained page: tables, curves, samples with pictures."""
-    from m2r_train.reporting import write_report
+    from m2r_train.reporting import differences_table, write_report
 
     _check_writable(out)
-    write_report(runs, out, endpoint=endpoint, cache_dir=cache_dir())
+    comparisons = write_report(runs, out, cache_dir=cache_dir(), endpoint=endpoint, compare=compare)
+    if compare and comparisons:
+        typer.echo(differences_table(comparisons), nl=False)
     typer.echo(out)
 
 

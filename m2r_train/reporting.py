@@ -7,14 +7,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from rich.table import Table
 
+from m2r_train.api.errors import DataError
 from m2r_train.api.runspec import RunSpec
-from m2r_train.benchmarks.registry import BENCHMARKS
-from m2r_train.core.stats import paired_bootstrap
+from m2r_train.benchmarks.pairing import Side, paired
 from m2r_train.data.parquet import read_shard
 from m2r_train.datasetpage import dataset_folder, dataset_page, nothing_here
 from m2r_train.report import Comparison, RunView, build_report
@@ -24,6 +23,7 @@ from m2r_train.store import NotFound, ObjectStore, open_store, read_head
 from m2r_train.telemetry.history import from_lines
 from m2r_train.telemetry.progress import results_table
 from m2r_train.telemetry.results import result_rows
+from m2r_train.telemetry.tables import markdown
 
 SPEC = "spec.json"
 _KIND_ORDER = ("DataSynthesisJob", "SFTJob", "RLVRJob", "EvalJob")
@@ -63,11 +63,12 @@ class StoredRun:
 def find_runs(uris: Iterable[str], *, endpoint: str | None = None) -> list[StoredRun]:
     """The runs at ``uris``, each a run's folder or a store that holds runs.
 
-    Ordered by kind, evaluations by how many runs their model descends from.
+    Ordered by kind, evaluations by how many runs their model descends from, then as given.
     Raises ``DataError`` for a URI without runs.
     """
     runs: dict[str, StoredRun] = {}
-    for uri in uris:
+    given: dict[str, int] = {}
+    for place, uri in enumerate(uris):
         store = open_store(uri if "://" in uri else str(Path(uri).absolute()), endpoint=endpoint)
         names = [entry.key for entry in store.list()]
         folders = [name.removesuffix(SPEC) for name in names if _is_spec(name)]
@@ -76,12 +77,14 @@ def find_runs(uris: Iterable[str], *, endpoint: str | None = None) -> list[Store
         for folder in folders:
             own = store.under(folder.rstrip("/")) if folder else store
             runs[own.uri] = StoredRun(own, RunSpec.from_json(own.get(SPEC).data, source=own.uri))
+            given.setdefault(own.uri, place)
     ancestors = {uri: len(_lineage(run, runs)) for uri, run in runs.items()}
     return sorted(
         runs.values(),
         key=lambda r: (
             _KIND_ORDER.index(r.spec.kind),
             ancestors[r.store.uri],
+            given[r.store.uri],
             r.spec.metadata.name,
             r.spec.metadata.uid,
         ),
@@ -89,19 +92,32 @@ def find_runs(uris: Iterable[str], *, endpoint: str | None = None) -> list[Store
 
 
 def write_report(
-    uris: Iterable[str], out: Path, *, cache_dir: Path, endpoint: str | None = None
-) -> Path:
-    """One self-contained page about the runs at ``uris``, or about the dataset that is there."""
+    uris: Iterable[str],
+    out: Path,
+    *,
+    cache_dir: Path,
+    endpoint: str | None = None,
+    compare: bool = False,
+) -> list[Comparison]:
+    """One self-contained page about the runs at ``uris``, or about the dataset that is there.
+
+    Returns the differences it tells. ``compare`` lays the runs of a kind over each other, and
+    raises DataError where the evaluations cannot be paired.
+    """
     named = list(uris)
     if (dataset := dataset_folder(named, endpoint=endpoint)) is not None:
-        return write_page(dataset_page(dataset, cache_dir, endpoint=endpoint), out)
+        write_page(dataset_page(dataset, cache_dir, endpoint=endpoint), out)
+        return []
     runs = find_runs(named, endpoint=endpoint)
     if [run.spec.kind for run in runs] == ["DataSynthesisJob"]:
         made = runs[0].store.under("dataset")
-        return write_page(dataset_page(made, cache_dir, endpoint=endpoint), out)
+        write_page(dataset_page(made, cache_dir, endpoint=endpoint), out)
+        return []
     by_uri = {run.store.uri: run for run in runs}
+    comparisons = compare_models(runs, strict=compare)
     views = [_view(run, by_uri) for run in runs]
-    return build_report(views, out, title="M2R report", comparisons=compare_models(runs))
+    build_report(views, out, title="M2R report", comparisons=comparisons, compare=compare)
+    return comparisons
 
 
 def final_table(runs: Sequence[StoredRun]) -> Table | None:
@@ -112,67 +128,76 @@ def final_table(runs: Sequence[StoredRun]) -> Table | None:
     return results_table(result_rows(results))
 
 
-def compare_models(runs: Sequence[StoredRun]) -> list[Comparison]:
-    """Each evaluated model less the one before it, paired over the questions they share."""
-    evaluated = [run for run in runs if _evaluated(run)]
-    out: list[Comparison] = []
-    for before, after in pairwise(evaluated):
-        for benchmark, scores in after.json("eval/results.json")["benchmarks"].items():
-            if not _mean_of_questions(benchmark, scores):
-                continue
-            a = _question_scores(after, benchmark)
-            b = _question_scores(before, benchmark)
-            if a.keys() != b.keys():
-                continue  # other questions: there is nothing to pair
-            for task in ("overall", *sorted({t for t, _ in a})):
-                out.append(_compared(benchmark, task, before.label, after.label, a, b))
-    return out
+def differences_table(comparisons: Sequence[Comparison]) -> str:
+    """The differences of the plain figures, in points of percent, as a Markdown table."""
+    columns = ("Benchmark", "Metric", "Model", "", "Baseline", "Difference", "", "Stderr")
+    rows = [
+        [
+            *(one.benchmark, one.task, one.model, "-", one.baseline, f"{one.difference:+.2f}"),
+            *("±", "" if one.stderr is None else f"{one.stderr:.2f}"),
+            f"[{one.low:+.2f}, {one.high:+.2f}]",
+            *("" if one.p is None else f"{one.p:.2g}", "" if one.n is None else f"{one.n}"),
+        ]
+        for one in comparisons
+        if "/" not in one.task
+    ]
+    return markdown((*columns, "95 % interval", "p", "n"), frozenset({5, 7, 9, 10}), rows)
 
 
-def _mean_of_questions(benchmark: str, scores: Mapping[str, Any]) -> bool:
-    """Whether the headline is a mean of questions, so that pairs of questions tell its difference.
+def compare_models(runs: Sequence[StoredRun], *, strict: bool = False) -> list[Comparison]:
+    """Each evaluated model less the one before it, paired over their questions, in percent.
 
-    Not DynaMath's worst of ten variants, We-Math's problems, nor means of groups of questions.
+    Benchmarks of which they answered other questions, or were scored otherwise, are left out, or
+    if ``strict`` raise DataError, as do models without a benchmark in common.
     """
-    rules = BENCHMARKS.get(benchmark)
-    return rules is None or rules.headline(scores) == "accuracy"
+    evaluated = [run for run in runs if _evaluated(run)]
+    found: list[Comparison] = []
+    for before, after in pairwise(evaluated):
+        own = _results(before)["benchmarks"]
+        common = [name for name in _results(after)["benchmarks"] if name in own]
+        if strict and not common:
+            raise DataError(
+                f"{before.label} and {after.label} have no benchmark in common; name evaluations "
+                "of the same benchmarks"
+            )
+        for benchmark in common:
+            try:
+                found += _compared(benchmark, before, after)
+            except DataError:
+                if strict:
+                    raise
+    return found
 
 
-Scores = dict[tuple[str, str], float]  # (task, id) -> mean score of the question's samples, 0..1
+def _compared(benchmark: str, before: StoredRun, after: StoredRun) -> list[Comparison]:
+    """The differences of a benchmark's figures whose error is known."""
+    gaps = paired(benchmark, _side(benchmark, before), _side(benchmark, after))
+    return [
+        Comparison(
+            benchmark=benchmark,
+            task=task,
+            baseline=before.label,
+            model=after.label,
+            difference=100 * gap.value,
+            low=100 * gap.low,
+            high=100 * gap.high,
+            n=gap.n,
+            stderr=None if gap.stderr is None else 100 * gap.stderr,
+            p=gap.p,
+        )
+        for task, gap in gaps.items()
+        if gap.low is not None and gap.high is not None
+    ]
 
 
-def _question_scores(run: StoredRun, benchmark: str) -> Scores:
-    rows = run.lines(f"eval/samples/{benchmark}.jsonl")
-    return {(r["task"], r["id"]): fmean(a["score"] for a in r["sampled"]) for r in rows}
+def _side(benchmark: str, run: StoredRun) -> Side:
+    protocol = _results(run).get("protocols", {}).get(benchmark, {})
+    return Side(run.label, run.lines(f"eval/samples/{benchmark}.jsonl"), protocol)
 
 
-def _compared(
-    benchmark: str, task: str, baseline: str, model: str, a: Scores, b: Scores
-) -> Comparison:
-    chosen = [key for key in a if task in ("overall", key[0])]
-    weight = _equal_tasks(chosen)
-    interval = paired_bootstrap(
-        {f"{t}/{i}": 100 * a[t, i] * weight[t] for t, i in chosen},
-        {f"{t}/{i}": 100 * b[t, i] * weight[t] for t, i in chosen},
-    )
-    return Comparison(
-        benchmark=benchmark,
-        task=task,
-        baseline=baseline,
-        model=model,
-        difference=interval.difference,
-        low=interval.low,
-        high=interval.high,
-        n=len(chosen),
-    )
-
-
-def _equal_tasks(keys: Sequence[tuple[str, str]]) -> dict[str, float]:
-    """Weights that turn a mean over questions into the mean over tasks that the headline is."""
-    sizes: dict[str, int] = {}
-    for task, _ in keys:
-        sizes[task] = sizes.get(task, 0) + 1
-    return {task: len(keys) / (len(sizes) * n) for task, n in sizes.items()}
+def _results(run: StoredRun) -> Mapping[str, Any]:
+    results: Mapping[str, Any] = run.json("eval/results.json")
+    return results
 
 
 def _is_spec(key: str) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
-from m2r_train.benchmarks.figures import Figure, grouped
+from m2r_train.benchmarks.figures import grouped
+from m2r_train.core.estimates import Figure, mean
 
 Rule = Literal["official", "vlmevalkit", "lmms-eval"]
 
@@ -31,10 +32,11 @@ class Judged(NamedTuple):
 
 
 class Row(NamedTuple):
-    """A record with its score, 0..1."""
+    """A record with its score, 0..1; ``unit`` tells the question from the others of its set."""
 
     record: Record
     score: float
+    unit: Hashable
 
 
 Scorer = Callable[[Record, str], Judged]
@@ -45,9 +47,11 @@ class Benchmark:
     """A benchmark: rules by name, the figures they lead to, and what a whole set consists of.
 
     ``missing`` names the parts that a set of records lacks (sub-tasks, sources, variants,
-    sub-problems); ``cut_rules`` replace ``rules`` for an answer that is cut out of the text
-    already; ``lax`` names a laxer rule to log beside one; ``judge`` says what is done in place of a
-    model's judgement; ``headline`` names the figure to quote, given all figures.
+    sub-problems); ``sizes`` are the numbers of records of its published splits; ``fields`` are
+    those that ``figures`` reads of a record; ``cut_rules`` replace ``rules`` for an answer that is
+    cut out of the text already; ``lax`` names a laxer rule to log beside one; ``judge`` says what
+    is done in place of a model's judgement; ``headline`` names the figure to quote, given all
+    figures.
     """
 
     name: str
@@ -55,6 +59,8 @@ class Benchmark:
     figures: Callable[[Sequence[Row]], dict[str, Figure]]
     headline: Callable[[Mapping[str, Figure]], str]
     ids: tuple[str, ...]
+    fields: tuple[str, ...]
+    sizes: tuple[int, ...]
     missing: Callable[[Sequence[Record]], list[str]] = lambda _: []
     cut_rules: Mapping[Rule, Scorer] = field(default_factory=dict)
     lax: Mapping[Rule, Rule] = field(default_factory=dict)
@@ -120,6 +126,17 @@ def as_float(text: str) -> float | None:
         return float(text)
     except ValueError:
         return None
+
+
+def accuracy(rows: Sequence[Row], cluster: Callable[[Record], str | None] | None = None) -> Figure:
+    """The mean score. Rows of one ``cluster`` (None: alone) share what makes them right or wrong,
+    such as a seed question or a scene: the standard error is by cluster.
+    """
+    clusters = [None if cluster is None else cluster(row.record) for row in rows]
+    return mean(
+        [row.score for row in rows],
+        [row.unit if own is None else own for row, own in zip(rows, clusters, strict=True)],
+    )
 
 
 def groups_of(rows: Sequence[Row], key: Callable[[Record], str | None]) -> dict[str, list[Row]]:

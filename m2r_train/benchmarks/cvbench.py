@@ -11,13 +11,14 @@ from m2r_train.benchmarks.base import (
     Record,
     RecordError,
     Row,
+    accuracy,
     choice_field,
     lettered,
     text_field,
     texts_field,
 )
-from m2r_train.benchmarks.figures import Figure, mean, mean_of
 from m2r_train.benchmarks.options import find_option
+from m2r_train.core.estimates import Figure, mean_of
 
 _SOURCES = ("ADE20K", "COCO", "Omni3D")
 _TASKS = ("Count", "Relation", "Depth", "Distance")
@@ -56,7 +57,7 @@ def figures(rows: Sequence[Row]) -> dict[str, Figure]:
     """``cv_bench`` is the mean of 2D and 3D, 2D the mean of its two sources."""
 
     def where(name: str, *values: str) -> Figure:
-        return mean([row.score for row in rows if row.record[name] in values])
+        return accuracy([row for row in rows if row.record[name] in values])
 
     ade20k, coco, omni3d = (where("source", source) for source in _SOURCES)
     two_d = mean_of([ade20k, coco])
@@ -69,7 +70,7 @@ def figures(rows: Sequence[Row]) -> dict[str, Figure]:
         "omni3d": omni3d,
         **{task.lower(): where("task", task) for task in _TASKS},
         "2d_pooled": where("source", "ADE20K", "COCO"),
-        "sample_mean": mean([row.score for row in rows]),
+        "sample_mean": accuracy(rows),
     }
 
 
@@ -102,6 +103,8 @@ BENCHMARK = Benchmark(
     figures=figures,
     headline=lambda _: "cv_bench",
     ids=("idx",),
+    fields=("source", "task"),
+    sizes=(2638,),
     missing=missing,
     judge={"vlmevalkit": "none: where the option finder is undecided there is no answer"},
 )

@@ -11,12 +11,14 @@ from m2r_train.benchmarks.base import (
     Judged,
     Record,
     Row,
+    accuracy,
     as_float,
     groups_of,
     number_field,
     text_field,
 )
-from m2r_train.benchmarks.figures import Figure, clustered_mean, grouped, mean
+from m2r_train.benchmarks.figures import grouped
+from m2r_train.core.estimates import Figure, mean
 
 _VARIANTS = tuple(str(number) for number in range(1, 11))
 _TOLERANCE = 0.001
@@ -127,12 +129,12 @@ def _lone_letter(short: str) -> str | None:
 
 
 def _average(rows: Sequence[Row]) -> Figure:
-    return clustered_mean([row.score for row in rows], [_seed(row.record) for row in rows])
+    return accuracy(rows, _seed)
 
 
 def _worst(rows: Sequence[Row]) -> Figure:
     seeds = grouped(rows, lambda row: _seed(row.record))
-    return mean([min(row.score for row in own) for own in seeds.values()])
+    return mean([min(row.score for row in own) for own in seeds.values()], list(seeds))
 
 
 def _seed(record: Record) -> str:
@@ -164,6 +166,8 @@ BENCHMARK = Benchmark(
     figures=figures,
     headline=lambda _: "worst",
     ids=("id", "index", "qid"),
+    fields=("qid", "id", "subject", "level", "knowledge_level"),
+    sizes=(5010,),
     missing=missing,
     judge={"vlmevalkit": "none: a choice that is not one distinct letter is no answer"},
 )

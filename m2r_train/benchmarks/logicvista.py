@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from m2r_train.benchmarks.base import Benchmark, Judged, Record, Row, text_field
-from m2r_train.benchmarks.figures import Figure, mean, prefixed
+from m2r_train.benchmarks.base import Benchmark, Judged, Record, Row, accuracy, text_field
+from m2r_train.benchmarks.figures import prefixed
 from m2r_train.core.answers import option_letter
+from m2r_train.core.estimates import Figure
 
 SKILLS = ("inductive", "deductive", "numerical", "spatial", "mechanical")
 
@@ -55,11 +56,11 @@ def vlmevalkit(record: Record, text: str) -> Judged:
 def figures(rows: Sequence[Row]) -> dict[str, Figure]:
     """Accuracy overall and by skill (a row counts for each skill that its field names)."""
     by_skill = {
-        skill: [row.score for row in rows if skill in str(row.record.get("skill", ""))]
+        skill: [row for row in rows if skill in str(row.record.get("skill", ""))]
         for skill in SKILLS
     }
-    skills = {skill: mean(scores) for skill, scores in by_skill.items() if scores}
-    return {"accuracy": mean([row.score for row in rows]), **prefixed("skill", skills)}
+    skills = {skill: accuracy(own) for skill, own in by_skill.items() if own}
+    return {"accuracy": accuracy(rows), **prefixed("skill", skills)}
 
 
 def _listed(text: str) -> list[str] | None:
@@ -81,5 +82,7 @@ BENCHMARK = Benchmark(
     figures=figures,
     headline=lambda _: "accuracy",
     ids=("imagename",),
+    fields=("skill",),
+    sizes=(448,),
     judge={"official": _LETTERS_ONLY, "vlmevalkit": _LETTERS_ONLY},
 )

@@ -11,11 +11,13 @@ from m2r_train.benchmarks.base import (
     Judged,
     Record,
     Row,
+    accuracy,
     choice_field,
     groups_of,
     text_field,
 )
-from m2r_train.benchmarks.figures import Figure, clustered_mean, prefixed
+from m2r_train.benchmarks.figures import prefixed
+from m2r_train.core.estimates import Figure
 
 VISION_ONLY = "Vision Only"
 _VERSIONS = (
@@ -45,6 +47,17 @@ def figures(rows: Sequence[Row]) -> dict[str, Figure]:
     return out
 
 
+def missing(records: Sequence[Record]) -> list[str]:
+    """Problems that lack a version which other problems of the set have."""
+    problems: dict[str, set[str]] = {}
+    for record in records:
+        if (problem := _problem(record)) is not None:
+            problems.setdefault(problem, set()).add(str(record.get("problem_version")))
+    there = [v for v in _VERSIONS if any(v in own for own in problems.values())]
+    lacking = {name: [v for v in there if v not in own] for name, own in problems.items()}
+    return [f"problem {name}: version {', '.join(own)}" for name, own in lacking.items() if own]
+
+
 def headline(figures: Mapping[str, Figure]) -> str:
     """The paper's column is Vision Only."""
     column = f"version/{VISION_ONLY}"
@@ -52,8 +65,12 @@ def headline(figures: Mapping[str, Figure]) -> str:
 
 
 def _mean(rows: Sequence[Row]) -> Figure:
-    clusters = [str(row.record.get("problem_index", f"row {i}")) for i, row in enumerate(rows)]
-    return clustered_mean([row.score for row in rows], clusters)
+    return accuracy(rows, _problem)
+
+
+def _problem(record: Record) -> str | None:
+    index = record.get("problem_index")
+    return None if index is None else str(index)
 
 
 def _group(name: str, record: Record) -> str:
@@ -72,5 +89,8 @@ BENCHMARK = Benchmark(
     figures=figures,
     headline=headline,
     ids=("sample_index",),
+    fields=("problem_version", "problem_index", "subject", "subfield", "metadata"),
+    sizes=(788, 3940, 4728),  # one version, testmini, and with text only
+    missing=missing,
     judge={"official": _NO_JUDGE, "vlmevalkit": _NO_JUDGE},
 )

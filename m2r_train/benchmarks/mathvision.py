@@ -11,15 +11,17 @@ from m2r_train.benchmarks.base import (
     Judged,
     Record,
     Row,
+    accuracy,
     as_float,
     groups_of,
     lettered,
     text_field,
     texts_field,
 )
-from m2r_train.benchmarks.figures import Figure, mean, prefixed
+from m2r_train.benchmarks.figures import prefixed
 from m2r_train.benchmarks.options import find_option
 from m2r_train.benchmarks.values import MAX_CHARS, latex_value, plain_value
+from m2r_train.core.estimates import Figure
 
 _PHRASES = (
     "the final answer is",
@@ -115,10 +117,10 @@ def is_equal_closely(a: str, b: str) -> bool:
 
 def figures(rows: Sequence[Row]) -> dict[str, Figure]:
     """Accuracy overall, by level, by subject, and by subject and level."""
-    out = {"accuracy": mean([row.score for row in rows])}
+    out = {"accuracy": accuracy(rows)}
     for name, fields in _GROUPINGS.items():
         groups = groups_of(rows, partial(_joined, fields))
-        out |= prefixed(name, {k: mean([row.score for row in own]) for k, own in groups.items()})
+        out |= prefixed(name, {k: accuracy(own) for k, own in groups.items()})
     return out
 
 
@@ -217,5 +219,7 @@ BENCHMARK = Benchmark(
     figures=figures,
     headline=lambda _: "accuracy",
     ids=("id",),
+    fields=("level", "subject"),
+    sizes=(3040, 304),  # test, testmini
     judge={"vlmevalkit": "none: the option finder and the text as it is"},
 )

@@ -17,6 +17,7 @@ from m2r_train.benchmarks.base import (
     Record,
     RecordError,
     Row,
+    accuracy,
     as_float,
     choice_field,
     groups_of,
@@ -27,8 +28,9 @@ from m2r_train.benchmarks.base import (
     texts_field,
 )
 from m2r_train.benchmarks.editdistance import levenshtein
-from m2r_train.benchmarks.figures import Figure, mean, prefixed
+from m2r_train.benchmarks.figures import prefixed
 from m2r_train.benchmarks.options import find_option
+from m2r_train.core.estimates import Figure
 
 _QUOTE = 'The answer is "'
 _LETTER = re.compile(r"\(([a-zA-Z])\)")
@@ -97,15 +99,15 @@ def vlmevalkit(record: Record, text: str) -> Judged:
 
 def figures(rows: Sequence[Row]) -> dict[str, Figure]:
     """Accuracy overall, by each grouping, and by skill (a sample counts for each of its skills)."""
-    out = {"accuracy": mean([row.score for row in rows])}
+    out = {"accuracy": accuracy(rows)}
     for name in _GROUPINGS:
         groups = groups_of(rows, partial(_grouping, name))
-        out |= prefixed(name, {k: mean([row.score for row in own]) for k, own in groups.items()})
-    by_skill: dict[str, list[float]] = {}
+        out |= prefixed(name, {k: accuracy(own) for k, own in groups.items()})
+    by_skill: dict[str, list[Row]] = {}
     for row in rows:
         for skill in texts_field(_metadata(row.record), "skills"):
-            by_skill.setdefault(skill, []).append(row.score)
-    skills = {skill: mean(scores) for skill, scores in sorted(by_skill.items())}
+            by_skill.setdefault(skill, []).append(row)
+    skills = {skill: accuracy(own) for skill, own in sorted(by_skill.items())}
     return out | prefixed("skill", skills)
 
 
@@ -183,6 +185,8 @@ BENCHMARK = Benchmark(
     figures=figures,
     headline=lambda _: "accuracy",
     ids=("pid",),
+    fields=(*_GROUPINGS, "metadata"),
+    sizes=(1000, 5141),  # testmini, test
     judge={
         "official": "none: quick extraction; a text that it does not match is scored as it is",
         "vlmevalkit": "none: the option finder and the text as it is",

@@ -5,7 +5,7 @@ A record that cannot be scored is neither right nor wrong: it has no score, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,7 @@ from m2r_train.benchmarks.base import (
 )
 from m2r_train.benchmarks.figures import prefixed
 from m2r_train.core.answers import extract_answer
+from m2r_train.core.estimates import Figure
 
 AnswerForm = Literal["raw", "tagged"]
 
@@ -31,13 +32,14 @@ _NAMES = ("key", "varid")  # what tells records apart that share an id
 @dataclass(frozen=True, slots=True)
 class Result:
     """``samples``: a line for each record, in order; ``errors``: of those without a score;
-    ``missing``: the parts that the set lacks; ``summary``: None unless the figures are whole
-    or partial ones were asked for.
+    ``missing``: the parts that the set lacks; ``figures`` and ``summary``: none unless they are
+    whole or partial ones were asked for.
     """
 
     samples: list[dict[str, Any]]
     errors: list[tuple[int, str]]
     missing: list[str]
+    figures: dict[str, Figure]
     summary: dict[str, Any] | None
 
 
@@ -68,16 +70,30 @@ def score_set(
             continue
         sample |= {"extracted": judged.extracted, "score": judged.score, "cut": text}
         sample["prediction"] = record["prediction"]
-        rows.append(Row(record, judged.score))
+        rows.append(Row(record, judged.score, number))
         if lax:
             sample["lax"] = lax.score
-            lax_rows.append(Row(record, lax.score))
+            lax_rows.append(Row(record, lax.score, number))
     missing = benchmark.missing([row.record for row in rows]) if rows else ["every record"]
-    summary = None
-    if rows and (partial or not (missing or errors)):
-        summary = _summary(benchmark, rows, lax_rows, rule, answer)
-        summary |= {"missing": missing, "unscored": len(errors)}
-    return Result(samples, errors, missing, summary)
+    if not rows or (not partial and (missing or errors)):
+        return Result(samples, errors, missing, {}, None)
+    figures = benchmark.figures(rows)
+    if lax_rows:
+        figures |= prefixed("lax", {"overall": benchmark.figures(lax_rows)["overall"]})
+    summary = {
+        "benchmark": benchmark.name,
+        "rule": rule,
+        "answer": answer,
+        "judge": benchmark.judge.get(rule, "not needed"),
+        "n": len(rows),
+        "headline": benchmark.headline(figures),
+        "scores": {name: figure.percent() for name, figure in figures.items()},
+        "intervals": {name: figure.percent_interval() for name, figure in figures.items()},
+        "missing": missing,
+        "whole": len(rows) in benchmark.sizes,
+        "unscored": len(errors),
+    }
+    return Result(samples, errors, missing, figures, summary)
 
 
 def prediction_text(record: Record, answer: AnswerForm) -> str | None:
@@ -102,26 +118,3 @@ def _named(benchmark: Benchmark, record: Record, number: int) -> dict[str, Any]:
     name = next((n for n in (*benchmark.ids, *_COMMON_IDS) if record.get(n) is not None), None)
     named = {"id": number if name is None else record[name]}
     return named | {n: record[n] for n in _NAMES if n in record}
-
-
-def _summary(
-    benchmark: Benchmark,
-    rows: Sequence[Row],
-    lax_rows: Sequence[Row],
-    rule: Rule,
-    answer: AnswerForm,
-) -> dict[str, Any]:
-    figures = benchmark.figures(rows)
-    if lax_rows:
-        lax = benchmark.figures(lax_rows)
-        figures = figures | prefixed("lax", {"overall": lax["overall"]})
-    scores: Mapping[str, Any] = {name: figure.percent() for name, figure in figures.items()}
-    return {
-        "benchmark": benchmark.name,
-        "rule": rule,
-        "answer": answer,
-        "judge": benchmark.judge.get(rule, "not needed"),
-        "n": len(rows),
-        "headline": benchmark.headline(figures),
-        "scores": scores,
-    }

@@ -11,15 +11,16 @@ from m2r_train.benchmarks.base import (
     Record,
     RecordError,
     Row,
+    accuracy,
     as_float,
     choice_field,
     number_field,
     text_field,
     texts_field,
 )
-from m2r_train.benchmarks.figures import Figure, mean, mean_of
 from m2r_train.benchmarks.numberwords import first_number
 from m2r_train.benchmarks.options import find_option
+from m2r_train.core.estimates import Figure, mean_of
 from m2r_train.core.stats import accuracy_at_error, mean_relative_accuracy
 
 _NUMERIC = (
@@ -78,9 +79,12 @@ def vlmevalkit(record: Record, text: str) -> Judged:
 
 
 def figures(rows: Sequence[Row]) -> dict[str, Figure]:
-    """Means by question type; three levels make one direction task; ``overall`` of the tasks."""
+    """Means by question type; three levels make one direction task; ``overall`` of the tasks.
+
+    Questions of one scene are a cluster: what the model sees of a video helps with all of them.
+    """
     by_type = {
-        kind: mean([row.score for row in rows if row.record["question_type"] == kind])
+        kind: accuracy([row for row in rows if row.record["question_type"] == kind], _scene)
         for kind in _TYPES
     }
     present = {kind: figure for kind, figure in by_type.items() if figure.n}
@@ -99,6 +103,11 @@ def missing(records: Sequence[Record]) -> list[str]:
     """Question types without a record."""
     present = {record.get("question_type") for record in records}
     return [f"question type {kind}" for kind in _TYPES if kind not in present]
+
+
+def _scene(record: Record) -> str | None:
+    scene = record.get("scene_name")
+    return None if scene is None else f"{record.get('dataset', '')}/{scene}"
 
 
 def _is_numeric(record: Record) -> bool:
@@ -155,6 +164,8 @@ BENCHMARK = Benchmark(
     figures=figures,
     headline=lambda _: "overall",
     ids=("id",),
+    fields=("question_type", "dataset", "scene_name"),
+    sizes=(5130,),
     missing=missing,
     lax={"official": "lmms-eval"},
     judge={"vlmevalkit": "none: where the option finder is undecided there is no answer"},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from m2r_train.benchmarks.base import (
@@ -11,11 +11,13 @@ from m2r_train.benchmarks.base import (
     Judged,
     Record,
     Row,
+    accuracy,
     choice_field,
     text_field,
 )
-from m2r_train.benchmarks.figures import Figure, clustered_mean, grouped, mean
+from m2r_train.benchmarks.figures import grouped
 from m2r_train.benchmarks.options import find_option
+from m2r_train.core.estimates import Figure, mean
 
 PROBLEMS = 525
 """The published script divides by this T whatever the number of rows, and so counts problems that
@@ -57,19 +59,22 @@ def vlmevalkit(record: Record, text: str) -> Judged:
 
 
 def figures(rows: Sequence[Row]) -> dict[str, Figure]:
-    """Score, the shares of IK, IG, CM and RM, strict and loose, and accuracy by steps."""
+    """Score, the shares of IK, IG, CM and RM, strict and loose, and accuracy by steps.
+
+    Every figure is by problem: its sub-problems are a cluster.
+    """
     problems = _problems(rows)
     out: dict[str, Figure] = {}
     for setting in ("strict", "loose"):
-        kinds = [kind(problem, loose=setting == "loose") for problem in problems]
+        kinds = {name: kind(one, loose=setting == "loose") for name, one in problems.items()}
         out[f"score_{setting}"] = _score(kinds)
         out |= {} if "ik" in out else {"ik": _rate(kinds, "IK"), "ig": _rate(kinds, "IG")}
         out[f"cm_{setting}"] = _rate(kinds, "CM")
-        out[f"rm_{setting}"] = mean([float(k == "RM") for k in kinds if k in ("CM", "RM")])
-    one = [row for row in rows if not _is_whole(row.record)]
-    out["s1"] = clustered_mean([r.score for r in one], [_id(r.record) for r in one])
+        out[f"rm_{setting}"] = _rate(_among(kinds, "CM", "RM"), "RM")
+    out["s1"] = accuracy([row for row in rows if not _is_whole(row.record)], _id)
     for steps in (2, 3):
-        out[f"s{steps}"] = mean([r.score for r in rows if r.record["key"] == f"{steps}steps_multi"])
+        wholes = [row for row in rows if row.record["key"] == f"{steps}steps_multi"]
+        out[f"s{steps}"] = accuracy(wholes, _id)
     return out
 
 
@@ -99,26 +104,30 @@ def missing(records: Sequence[Record]) -> list[str]:
     return lacking
 
 
-def _problems(rows: Sequence[Row]) -> list[Problem]:
-    """The problems of which all sub-problems are there."""
-    problems = []
-    for own in grouped(rows, lambda row: _id(row.record)).values():
+def _problems(rows: Sequence[Row]) -> dict[str, Problem]:
+    """The problems of which all sub-problems are there, by ID."""
+    problems = {}
+    for name, own in grouped(rows, lambda row: _id(row.record)).items():
         right = {row.record["key"]: row.score == 1.0 for row in own}
         parts = _parts_of(list(right))
         if set(parts) <= right.keys():
             *steps, whole = (right[key] for key in parts)
-            problems.append(Problem(tuple(steps), whole))
+            problems[name] = Problem(tuple(steps), whole)
     return problems
 
 
-def _score(kinds: Sequence[str]) -> Figure:
+def _score(kinds: Mapping[str, str]) -> Figure:
     """(T - IG / 2 - RM - IK) / T, T being the problems that are there: the mean of their worth."""
-    return mean([_WORTH[k] for k in kinds])
+    return mean([_WORTH[k] for k in kinds.values()], list(kinds))
 
 
-def _rate(kinds: Sequence[str], name: str) -> Figure:
-    """A count over T."""
-    return mean([float(k == name) for k in kinds])
+def _rate(kinds: Mapping[str, str], name: str) -> Figure:
+    """A count over the number of problems."""
+    return mean([float(k == name) for k in kinds.values()], list(kinds))
+
+
+def _among(kinds: Mapping[str, str], *names: str) -> dict[str, str]:
+    return {problem: k for problem, k in kinds.items() if k in names}
 
 
 def _parts_of(keys: Sequence[str]) -> tuple[str, ...]:
@@ -145,6 +154,8 @@ BENCHMARK = Benchmark(
     figures=figures,
     headline=lambda _: "score_strict",
     ids=("ID",),
+    fields=("ID", "key"),
+    sizes=(1740,),
     missing=missing,
     judge={"vlmevalkit": "none: where the option finder is undecided there is no answer"},
 )

@@ -14,6 +14,7 @@ from markupsafe import Markup, escape
 
 from m2r_train.report.scale import Axis, tick_step, tick_text
 from m2r_train.report.series import Line
+from m2r_train.telemetry.results import Score
 
 WIDTH, HEIGHT = 400, 190
 LEFT, RIGHT, TOP, BOTTOM = 44, 10, 10, 26
@@ -80,19 +81,18 @@ class Chart:
 
 
 def forest(
-    rows: Sequence[tuple[str, bool, Mapping[str, tuple[float, float | None]]]],
+    rows: Sequence[tuple[str, bool, Mapping[str, Score]]],
     models: Sequence[str],
 ) -> Markup:
     """Scores as dots with 95 % whiskers, one band a task: rows of (label, bold, model -> score).
 
-    A score is (percent, standard error or None). Each model has its own colour and its own shape.
+    Each model has its own colour and its own shape.
     """
     left, right, band = 124, 480, 12 * len(models) + 12
     height = band * len(rows) + 34
-    ends = [
-        v + side * 1.96 * (e or 0) for _, _, s in rows for v, e in s.values() for side in (-1, 1)
-    ]
-    x = Axis.around([max(0.0, end) for end in ends], left, right - 12.0, count=4, floor=0.0)
+    shown = [score for _, _, scores in rows for score in scores.values()]
+    ends = [end for score in shown for end in score.interval or (score.value,)]
+    x = Axis.around(ends, left, right - 12.0, count=4, floor=0.0)
     step = x.ticks[1] - x.ticks[0]
     body = []
     for tick in x.ticks:
@@ -169,17 +169,13 @@ def histogram(
     return _svg(title, WIDTH, HEIGHT, Markup("").join(body))
 
 
-def _whisker(
-    x: Axis, score: tuple[float, float | None], y: float, *, order: int, label: str
-) -> Markup:
-    value, error = score
+def _whisker(x: Axis, score: Score, y: float, *, order: int, label: str) -> Markup:
     parts = [Markup('<g class="mark c{}">').format(order % COLOURS)]
-    spread = "" if error is None else f" ± {error:.1f}"
-    parts.append(Markup("<title>{}: {:.1f}{}</title>").format(label, value, spread))
-    if error is not None:
-        low, high = max(x.low, value - 1.96 * error), min(x.high, value + 1.96 * error)
+    parts.append(Markup("<title>{}: {}</title>").format(label, score))
+    if score.interval is not None:
+        low, high = score.interval
         parts.append(_rule(x(low), y, x(high), y, name="whisker"))
-    at, size = x(value), 4.2
+    at, size = x(score.value), 4.2
     shapes = (
         Markup('<circle cx="{x:.1f}" cy="{y:.1f}" r="{s}"/>'),
         Markup('<path d="M{x:.1f} {t:.1f}l{d} {d}l-{d} {d}l-{d} -{d}z"/>'),

@@ -39,11 +39,7 @@ class Benchmark:
 
 def headline(views: Sequence[RunView], comparisons: Iterable[Comparison]) -> list[Benchmark]:
     """One entry a benchmark, from every view that carries results."""
-    results: dict[str, Mapping[str, Any]] = {}
-    for view in views:
-        if view.results is not None:
-            label = view.label if view.label not in results else f"{view.label} ({view.name})"
-            results[label] = view.results
+    results = results_by_label(views)
     pairs = [*comparisons, *_carried(results)]
     rows = result_rows(results)
     models = tuple(models_of(rows))
@@ -51,6 +47,16 @@ def headline(views: Sequence[RunView], comparisons: Iterable[Comparison]) -> lis
         _benchmark(name, [row for row in rows if row.benchmark == name], models, pairs)
         for name in dict.fromkeys(row.benchmark for row in rows)
     ]
+
+
+def results_by_label(views: Sequence[RunView]) -> dict[str, Mapping[str, Any]]:
+    """The results of every view that carries some, by the label of its column."""
+    results: dict[str, Mapping[str, Any]] = {}
+    for view in views:
+        if view.results is not None:
+            label = view.label if view.label not in results else f"{view.label} ({view.name})"
+            results[label] = view.results
+    return results
 
 
 def _carried(results: Mapping[str, Mapping[str, Any]]) -> list[Comparison]:
@@ -79,10 +85,7 @@ def _benchmark(
     plain = [row for row in rows if "/" not in row.task]
     versus = next((f"{pair.model} − {pair.baseline}" for pair in mine.values()), "")
     picture = forest(
-        [
-            (row.task, row.is_overall, {m: (s.value, s.stderr) for m, s in row.scores.items()})
-            for row in plain
-        ],
+        [(row.task, row.is_overall, row.scores) for row in plain],
         models,
     )
     return Benchmark(

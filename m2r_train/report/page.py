@@ -17,7 +17,7 @@ import yaml
 from markupsafe import Markup
 
 from m2r_train.report.charts import Chart, histogram, stack
-from m2r_train.report.headline import headline
+from m2r_train.report.headline import headline, results_by_label
 from m2r_train.report.panels import (
     Tile,
     comparison_charts,
@@ -27,6 +27,7 @@ from m2r_train.report.panels import (
     task_charts,
     tiles,
 )
+from m2r_train.report.paper import beside_paper
 from m2r_train.report.samples import ImageBudget, StepSamples, pick
 from m2r_train.report.series import phase_bars
 from m2r_train.report.templating import environment, write_page
@@ -110,6 +111,7 @@ def render_report(
         .render(
             title=title,
             benchmarks=headline(runs, comparisons),
+            paper=beside_paper(results_by_label(runs)),
             sections=sections,
             compared=compared,
             phase_colour={phase: place for place, phase in enumerate(PHASES)},

@@ -53,7 +53,8 @@ class RunView:
 class Comparison:
     """A paired difference of two models on the same samples, in points of percent.
 
-    ``model`` less ``baseline`` (labels of the table's columns), with its 95 % interval.
+    ``model`` less ``baseline`` (labels of the table's columns), with its 95 % interval, standard
+    error and two-sided p-value.
     """
 
     benchmark: str
@@ -64,6 +65,8 @@ class Comparison:
     low: float
     high: float
     n: int | None = None
+    stderr: float | None = None
+    p: float | None = None
 
     @property
     def is_significant(self) -> bool:

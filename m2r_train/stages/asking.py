@@ -8,22 +8,21 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from m2r_train.api.errors import DataError
 from m2r_train.api.evaljob import Benchmark
 from m2r_train.benchmarks.base import Benchmark as Rules
-from m2r_train.benchmarks.base import RecordError
+from m2r_train.benchmarks.base import RecordError, Row
+from m2r_train.benchmarks.figures import prefixed
+from m2r_train.benchmarks.kept import Mode, draws, facts, over_draws, with_headline
 from m2r_train.benchmarks.prompts import question
 from m2r_train.benchmarks.registry import BENCHMARKS
-from m2r_train.benchmarks.scoring import score_set
+from m2r_train.benchmarks.scoring import Result, score_set
+from m2r_train.core.estimates import Figure
 from m2r_train.core.records import Sample
 from m2r_train.data.published import Published, read_published
 
-Score = dict[str, float | int | None]  # value and stderr in percent, n
-
-HEADLINE = "overall"
 _NAMED = 3  # bad records and missing parts that a message names
 _SHARED_IDS = ("key", "varid", "problem_version")  # what tells records of one id apart
 
@@ -56,51 +55,54 @@ class Questions:
 
     def score(self, number: int, text: str) -> float:
         """The score, 0..1, of an answer to the record ``number``."""
-        [sample] = self._scored([self.records[number] | {"prediction": text}])[0]
+        [sample] = self._scored([self.records[number] | {"prediction": text}]).samples
         return float(sample["score"])
 
-    def scores(self, rows: Sequence[dict[str, Any]]) -> dict[str, Score]:
+    def figures(self, rows: Sequence[dict[str, Any]]) -> dict[str, Figure]:
         """The figures of the sampled answers, and under ``greedy/`` of the greedy ones.
 
         ``overall`` is the benchmark's headline; a figure of its own of that name is ``all``.
         """
         sampled = self._figures(rows, "sampled")
-        greedy = self._figures(rows, "greedy")
-        return sampled | {f"greedy/{name}": score for name, score in greedy.items()}
+        return sampled | prefixed("greedy", self._figures(rows, "greedy"))
+
+    def facts(self, number: int) -> dict[str, Any]:
+        """What the figures read of the record ``number``."""
+        return facts(self.asked.name, self.records[number])
 
     def protocol(self) -> dict[str, Any]:
         """What the figures were made by."""
         own = self.rules
+        figures = own.figures([Row(record, 0.0, i) for i, record in enumerate(self.records)])
         return {
+            "headline": own.headline(figures),
             "rule": self.asked.rule,
             "answer": "tagged",
             "judge": own.judge.get(self.asked.rule, "not needed"),
             "partial": bool(self.missing or self.unscored),
             "missing": self.missing,
+            "whole": len(self.records) in own.sizes,
             "unscored": self.unscored,
         }
 
-    def _figures(self, rows: Sequence[dict[str, Any]], mode: str) -> dict[str, Score]:
-        times = min((len(row[mode]) for row in rows), default=0)
-        drawn: list[dict[str, Score]] = []
-        for i in range(times):
+    def _figures(self, rows: Sequence[dict[str, Any]], mode: Mode) -> dict[str, Figure]:
+        drawn: list[dict[str, Figure]] = []
+        for i in range(draws(rows, mode)):
             answered = [
                 record | {"prediction": row[mode][i]["text"]}
                 for record, row in zip(self.records, rows, strict=True)
             ]
-            _, summary = self._scored(answered)
-            drawn.append(_with_headline(summary["scores"], summary["headline"]))
-        return _mean_of_draws(drawn) if drawn else {}
+            figures = self._scored(answered).figures
+            drawn.append(with_headline(figures, self.rules.headline(figures)))
+        return over_draws(drawn)
 
-    def _scored(
-        self, answered: Sequence[dict[str, Any]]
-    ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    def _scored(self, answered: Sequence[dict[str, Any]]) -> Result:
         result = score_set(
             self.rules, answered, rule=self.asked.rule, answer="tagged", partial=True
         )
         if result.errors or result.summary is None:
             raise AssertionError(f"records were checked when they were loaded: {result.errors[:1]}")
-        return result.samples, result.summary
+        return result
 
     def _question(self, one: Published) -> str | None:
         try:
@@ -147,31 +149,3 @@ def _unique(ids: Sequence[str]) -> list[str]:
         seen[one] += 1
         out.append(one if seen[one] == 1 else f"{one}#{seen[one]}")
     return out
-
-
-def _with_headline(scores: dict[str, Score], headline: str) -> dict[str, Score]:
-    if headline == HEADLINE:
-        return dict(scores)
-    own = {"all": scores[HEADLINE]} if HEADLINE in scores else {}
-    return {**{k: v for k, v in scores.items() if k != HEADLINE}, **own, HEADLINE: scores[headline]}
-
-
-def _mean_of_draws(drawn: Sequence[dict[str, Score]]) -> dict[str, Score]:
-    """The mean over draws of an answer to every question; n stays that of the questions.
-
-    The error is the mean of the draws' errors: that of a mean is never larger, however the draws
-    hang together.
-    """
-    return {
-        name: {
-            "value": _mean([one[name]["value"] for one in drawn]),
-            "n": first["n"],
-            "stderr": _mean([one[name]["stderr"] for one in drawn]),
-        }
-        for name, first in drawn[0].items()
-    }
-
-
-def _mean(values: Sequence[float | int | None]) -> float | None:
-    known = [v for v in values if v is not None]
-    return fmean(known) if len(known) == len(values) else None

@@ -9,29 +9,33 @@ evaluation goes on where it was.
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from statistics import fmean
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from m2r_train.api.errors import naming
 from m2r_train.api.evaljob import EvalSpec
+from m2r_train.benchmarks.kept import HEADLINE, all_figures
 from m2r_train.core.answers import extract_answer, format_valid
+from m2r_train.core.estimates import Figure
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
-from m2r_train.core.stats import mean_with_stderr, sample_accuracy
+from m2r_train.core.stats import sample_accuracy
 from m2r_train.model.policy import Policy, Request
 from m2r_train.rollout.base import Completion, RolloutEngine, SamplingParams
-from m2r_train.stages.asking import HEADLINE, Questions, Score, questions
+from m2r_train.stages.asking import Questions, questions
 from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import lay_out, request
 from m2r_train.stages.rollouts import rollout_engine
 from m2r_train.stages.sharing import parts
 from m2r_train.stages.support import refuse_videos
 from m2r_train.telemetry.metrics import closed
+from m2r_train.telemetry.tables import results_markdown
 
+T = TypeVar("T")
 Row = dict[str, Any]
+Score = dict[str, float | int | None]  # value and stderr in percent, n
 
 SYNTHETIC = "synthetic"  # the benchmark whose questions are a dataset of ours, or of the user's own
 _ABSENT: Score = {"value": None}
@@ -75,13 +79,10 @@ def run(ctx: Context) -> dict[str, Any]:
         rows: dict[str, list[Row]] = {benchmark.name: [] for benchmark in spec.benchmarks}
         for chunk, (benchmark, _, _) in enumerate(work):
             rows[benchmark] += answers[chunk]
-        scores = {name: _scores(asked[name][1], own) for name, own in rows.items()}
-        results = {
-            "benchmarks": scores,
-            "protocols": {name: own.protocol() for name, (_, own) in asked.items() if own},
-            "questions": sum(map(len, rows.values())),
-        }
-        digest = ctx.publish("eval", _files(results, rows))
+        published = {name: own for name, (_, own) in asked.items() if own is not None}
+        results = _results(published, rows)
+        digest = ctx.publish("eval", _files(results, _with_facts(published, rows)))
+    scores = results["benchmarks"]
     _show(ctx, scores)
     return {
         "step": len(work),
@@ -91,48 +92,6 @@ def run(ctx: Context) -> dict[str, Any]:
         "scores": scores,
         "gates": gates_passed(spec, scores),
     }
-
-
-def score_rows(rows: Sequence[Row]) -> dict[str, Score]:
-    """Scores in percent of one benchmark: ``overall``, each task, and the same under ``greedy/``.
-
-    ``overall`` weighs tasks equally; its standard error adds the tasks' variances of their means.
-    """
-    scores: dict[str, Score] = {}
-    modes = {"": "sampled", "greedy/": "greedy"}
-    for prefix, mode in modes.items():
-        by_task: dict[str, list[float]] = {}
-        for row in rows:
-            if row[mode]:
-                by_task.setdefault(row["task"], []).append(fmean(a["score"] for a in row[mode]))
-        if not by_task:
-            continue
-        tasks = {task: mean_with_stderr(values) for task, values in sorted(by_task.items())}
-        errors = [t.stderr for t in tasks.values()]
-        stderr = (
-            None
-            if any(e is None for e in errors)
-            else 100.0 * math.sqrt(math.fsum((e or 0.0) ** 2 for e in errors)) / len(tasks)
-        )
-        scores[f"{prefix}overall"] = {
-            "value": 100.0 * fmean(t.value for t in tasks.values()),
-            "n": sum(t.n for t in tasks.values()),
-            "stderr": stderr,
-        }
-        for task, estimate in tasks.items():
-            scores[f"{prefix}{task}"] = {
-                "value": 100.0 * estimate.value,
-                "n": estimate.n,
-                "stderr": None if estimate.stderr is None else 100.0 * estimate.stderr,
-            }
-        answers = [a for row in rows for a in row[mode]]
-        valid = fmean(a["format"] for a in answers)
-        scores[f"{prefix}format"] = {
-            "value": 100.0 * valid,
-            "n": len(answers),
-            "stderr": 100.0 * math.sqrt(valid * (1 - valid) / len(answers)),
-        }
-    return scores
 
 
 def gates_passed(spec: EvalSpec, scores: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -178,8 +137,36 @@ def _questions(
     return samples, own
 
 
-def _scores(own: Questions | None, rows: Sequence[Row]) -> dict[str, Score]:
-    return score_rows(rows) if own is None else own.scores(rows)
+def _results(
+    published: Mapping[str, Questions], rows: Mapping[str, Sequence[Row]]
+) -> dict[str, Any]:
+    """``eval/results.json``."""
+    figures = {
+        name: published[name].figures(own) if name in published else all_figures(name, own)
+        for name, own in rows.items()
+    }
+    return {
+        "benchmarks": {name: _each(own, Figure.percent) for name, own in figures.items()},
+        "intervals": {name: _each(own, Figure.percent_interval) for name, own in figures.items()},
+        "protocols": {name: own.protocol() for name, own in published.items()},
+        "questions": sum(map(len, rows.values())),
+    }
+
+
+def _each(figures: Mapping[str, Figure], told: Callable[[Figure], T]) -> dict[str, T]:
+    return {name: told(figure) for name, figure in figures.items()}
+
+
+def _with_facts(
+    published: Mapping[str, Questions], rows: Mapping[str, Sequence[Row]]
+) -> dict[str, Sequence[Row]]:
+    """To each row of a published benchmark what its figures read of the record."""
+    return {
+        name: [row | {"record": published[name].facts(n)} for n, row in enumerate(own)]
+        if name in published
+        else own
+        for name, own in rows.items()
+    }
 
 
 def _score(own: Questions | None, start: int, number: int, sample: Sample, text: str) -> float:
@@ -241,7 +228,10 @@ def _overall(rows: Sequence[Row], mode: str) -> float:
 
 
 def _files(results: Mapping[str, Any], rows: Mapping[str, Sequence[Row]]) -> dict[str, bytes]:
-    files = {"results.json": (json.dumps(results, indent=1, sort_keys=True) + "\n").encode()}
+    files = {
+        "results.json": (json.dumps(results, indent=1, sort_keys=True) + "\n").encode(),
+        "results.md": results_markdown(results).encode(),
+    }
     for benchmark, own in rows.items():
         files[f"samples/{benchmark}.jsonl"] = b"".join(
             json.dumps(row, sort_keys=True).encode() + b"\n" for row in own

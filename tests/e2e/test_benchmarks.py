@@ -100,6 +100,9 @@ def test_a_model_that_always_says_a_is_worth_what_each_benchmark_says_of_it(
     assert partial == {"we-math"}
     assert found["protocols"]["we-math"]["missing"] == ["523 of 525 problems"]
     assert examined.resource("eval-sft")["scores"] == found["benchmarks"]
+    whole = {name for name, own in found["protocols"].items() if own["whole"]}
+    assert whole == set()  # the copies are tiny
+    assert all("record" in row for name in PARTS for row in answers(examined, name))
 
 
 @pytest.mark.slow

@@ -164,6 +164,12 @@ def test_evaluations_have_scores_with_n_and_standard_error(golden: Golden) -> No
         assert score.keys() == {"value", "n", "stderr"}
         assert 0 <= score["value"] <= 100
         assert score["stderr"] >= 0
+    intervals = results["intervals"]["synthetic"]
+    assert intervals.keys() == scores.keys()
+    for name, (low, high) in intervals.items():
+        assert 0 <= low <= scores[name]["value"] <= high <= 100
+    table = (golden.folder("eval-rlvr") / "eval/results.md").read_text()
+    assert table.splitlines()[2].startswith("|synthetic")
     lines = (golden.folder("eval-rlvr") / "eval/samples/synthetic.jsonl").read_text().splitlines()
     questions = {row["id"] for row in dataset(golden, "eval")}
     assert {json.loads(line)["id"] for line in lines} == questions

@@ -97,6 +97,20 @@ def test_vsi_bench_logs_the_lax_score_beside_the_strict_one() -> None:
     assert found["lax/overall"] > found["overall"]
 
 
+def test_questions_of_one_scene_are_one_cluster_of_vsi_bench() -> None:
+    """Ten scenes of which five are right in every task: ten pieces of evidence, not a hundred."""
+    records = [
+        record | {"scene_name": f"scene{i % 10}", "dataset": "scannet"}
+        for i, record in enumerate(vsi_bench())
+    ]
+    result = scored("vsi-bench", records)
+    assert result.figures["overall"].stderr == pytest.approx(math.sqrt(0.25 * 10 / 9 / 10))
+    assert result.figures["overall"].freedom == 9
+    alone = scored("vsi-bench", vsi_bench()).figures["overall"]
+    one, level = 0.25 / 9, 0.25 / 9 / 9  # variances of a task's mean, and of a level's share of it
+    assert alone.stderr == pytest.approx(math.sqrt((7 * one + 3 * level) / 64))
+
+
 def test_dynamath_average_and_worst_case() -> None:
     result = scored("dynamath", dynamath({"a1": 10, "a2": 9, "b1": 0, "b2": 10}))
     found = values(result)
@@ -125,6 +139,19 @@ def test_we_math_as_in_the_worked_example() -> None:
     assert (found["s2"], found["s3"]) == (50.0, round(100 * 95 / 165, 2))
     right = 20 + 2 * 60 + 2 * 80 + 60 + 3 * 40 + 3 * 40 + 2 * 35
     assert found["s1"] == round(100 * right / 1215, 2)
+
+
+def test_we_math_scores_problems_with_their_errors() -> None:
+    figures = scored("we-math", WORKED_WE_MATH).figures
+    worth = [1.0] * 120 + [0.5] * 100 + [0.0] * 305
+    variance = sum((w - 170 / 525) ** 2 for w in worth) / 524
+    assert figures["score_strict"].stderr == pytest.approx(math.sqrt(variance / 525))
+    # a rate among the 275 problems whose whole is right
+    rate = 155 / 275
+    assert figures["rm_strict"].stderr == pytest.approx(math.sqrt(rate * (1 - rate) / 274))
+    assert (figures["rm_strict"].n, figures["s1"].n) == (275, 1215)
+    steps = figures["s1"].stderr
+    assert steps is not None and steps > math.sqrt(0.25 / 1215)  # steps hang together
 
 
 def test_we_math_without_a_whole_right_has_no_rate_of_rote_memorisation() -> None:
@@ -172,6 +199,20 @@ def test_mathvision_by_level_and_subject() -> None:
         "subject_level/algebra/1": 100.0,
         "subject_level/algebra/5": 0.0,
     }
+
+
+def test_versions_of_a_problem_are_one_cluster_of_mathverse() -> None:
+    records: Records = [
+        {"problem_index": i, "problem_version": version, "answer": "B", "prediction": "BA"[i % 2]}
+        for i in range(6)
+        for version in ("Vision Only", "Text Lite")
+    ]
+    figures = scored("mathverse", records).figures
+    assert figures["accuracy"].stderr == pytest.approx(math.sqrt(0.25 * 6 / 5 / 6))
+    assert figures["accuracy"].stderr == pytest.approx(figures["version/Vision Only"].stderr)
+    alone = [{k: v for k, v in r.items() if k != "problem_index"} for r in records]
+    smaller = scored("mathverse", alone).figures["accuracy"].stderr
+    assert smaller == pytest.approx(math.sqrt(0.25 * 12 / 11 / 12))
 
 
 def test_mathverse_quotes_vision_only() -> None:
@@ -237,6 +278,15 @@ INCOMPLETE = {
         [*dynamath({"a": 10}), *dynamath({"a": 10})[:1]],
         "seed a: a variant occurs twice",
     ),
+    "mathverse without a version of a problem": (
+        "mathverse",
+        [
+            {"problem_index": i, "problem_version": version, "answer": "B", "prediction": "B"}
+            for i in (1, 2)
+            for version in ("Vision Only", "Text Lite", "Text Dominant")
+        ][:-2],
+        "problem 2: version Text Dominant, Text Lite",
+    ),
     "we-math without a sub-problem": (
         "we-math",
         WORKED_WE_MATH[1:],
@@ -269,6 +319,24 @@ def test_an_incomplete_set_has_figures_only_if_partial_ones_are_asked_for(case: 
     assert asked is not None
     assert asked["missing"] == result.missing
     assert asked["headline"] in asked["scores"]
+
+
+@pytest.mark.parametrize(
+    ("name", "records", "whole"),
+    [
+        ("we-math", WORKED_WE_MATH, True),
+        ("cv-bench", cv_bench(("ADE20K", 1, 2), ("COCO", 1, 2), ("Omni3D", 1, 2)), False),
+        ("cv-bench", cv_bench(("ADE20K", 1, 700), ("COCO", 1, 738), ("Omni3D", 1, 1200)), True),
+        ("logicvista", [{"answer": "A", "skill": "spatial", "prediction": "A"}] * 448, True),
+        ("logicvista", [{"answer": "A", "skill": "spatial", "prediction": "A"}] * 447, False),
+    ],
+)
+def test_a_figure_says_whether_it_is_of_a_whole_published_split(
+    name: str, records: Records, whole: bool
+) -> None:
+    summary = scored(name, records).summary
+    assert summary is not None
+    assert summary["whole"] is whole
 
 
 def test_variants_without_numbers_are_counted() -> None:

@@ -79,6 +79,7 @@ def test_the_summary_says_what_was_done(score: Command, tmp_path: Path) -> None:
         "headline": "cv_bench",
     }
     assert found["scores"]["coco"] == {"value": 100.0, "n": 2, "stderr": 0.0}
+    assert found["intervals"]["coco"] == [pytest.approx(1.22, abs=0.01), 100.0]
     assert (found["missing"], found["unscored"]) == ([], 0)
 
 

@@ -14,6 +14,7 @@ from unit.stages import published
 
 from m2r_train.api.errors import DataError
 from m2r_train.api.evaljob import Benchmark
+from m2r_train.benchmarks.kept import all_figures
 from m2r_train.benchmarks.prompts import question
 from m2r_train.data.published import evenly
 from m2r_train.stages.asking import Questions, questions
@@ -42,6 +43,10 @@ def tagged(answer: str) -> str:
     return f"<think>t</think><answer>\\boxed{{{answer}}}</answer>"
 
 
+def scores_of(own: Questions, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    return {name: figure.percent() for name, figure in own.figures(rows).items()}
+
+
 def truths(own: Questions) -> list[str]:
     return [sample.answer.strip("()") for sample in own.samples]
 
@@ -54,7 +59,7 @@ def test_right_answers_are_worth_everything_and_wrong_ones_nothing(
     assert len(own.samples) == len(own.records) == COUNTS[name]
     assert len({s.id for s in own.samples}) == COUNTS[name]
     right = [row(tagged(t), greedy=tagged("99999")) for t in truths(own)]
-    scores = own.scores(right)
+    scores = scores_of(own, right)
     assert scores["overall"]["value"] == pytest.approx(100.0)
     assert scores["greedy/overall"]["value"] == pytest.approx(50.0 if name == "mathvista" else 0.0)
     assert [own.score(i, tagged(t)) for i, t in enumerate(truths(own))] == [1.0] * len(own.samples)
@@ -141,14 +146,43 @@ def test_a_missing_variant_is_an_error_unless_a_part_is_wanted(tmp_path: Path) -
     assert own.protocol()["partial"] is True
 
 
+@pytest.mark.parametrize("name", COUNTS)
+def test_a_copy_that_is_smaller_than_what_is_published_says_so(name: str, tmp_path: Path) -> None:
+    protocol = copy(name, tmp_path).protocol()
+    assert (protocol["partial"], protocol["whole"]) == (False, name == "we-math")
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_what_is_kept_has_the_figures_of_the_answers(name: str, tmp_path: Path) -> None:
+    """Scores and the facts of the records are enough: no answer is read again."""
+    own = copy(name, tmp_path)
+    rows = [
+        row(*(tagged(t if (i + j) % 3 else "99999") for j in range(2)), greedy=tagged(t))
+        for i, t in enumerate(truths(own))
+    ]
+    kept = [
+        {
+            "record": json.loads(json.dumps(own.facts(i))),
+            **{
+                mode: [{"score": own.score(i, one["text"])} for one in answers]
+                for mode, answers in given.items()
+            },
+        }
+        for i, given in enumerate(rows)
+    ]
+    again, figures = all_figures(name, kept), own.figures(rows)
+    assert {n: f for n, f in figures.items() if "lax/" not in n} == again
+    assert own.protocol()["headline"] in again
+
+
 def test_absent_problems_of_we_math_do_not_count_as_right(tmp_path: Path) -> None:
     published.we_math(tmp_path, two=1, three=1)
     with pytest.raises(DataError, match=r"523 of 525 problems; .*partial: true"):
         load("we-math", tmp_path)
     own = load("we-math", tmp_path, partial=True)
-    wrong = own.scores([row(tagged("B"))] * 7)
+    wrong = scores_of(own, [row(tagged("B"))] * 7)
     assert wrong["overall"]["value"] == pytest.approx(0.0)
-    right = own.scores([row(tagged("A"))] * 7)
+    right = scores_of(own, [row(tagged("A"))] * 7)
     assert right["overall"]["value"] == pytest.approx(100.0)
 
 
@@ -166,18 +200,18 @@ def test_a_record_that_cannot_be_scored_is_named_before_anything_is_asked(tmp_pa
 
 def test_more_draws_are_no_more_questions(tmp_path: Path) -> None:
     own = copy("mathvision", tmp_path)
-    one = own.scores([row(tagged("B")), row(tagged("0"))])["overall"]
-    two = own.scores([row(tagged("B"), tagged("B")), row(tagged("0"), tagged("0"))])["overall"]
+    one = scores_of(own, [row(tagged("B")), row(tagged("0"))])["overall"]
+    two = scores_of(own, [row(tagged("B"), tagged("B")), row(tagged("0"), tagged("0"))])["overall"]
     assert one == two
     assert one["value"] == pytest.approx(50.0)
     assert one["n"] == 2
-    mixed = own.scores([row(tagged("B"), tagged("0")), row(tagged("7"), tagged("7"))])["overall"]
-    assert mixed["value"] == pytest.approx(75.0)
+    mixed = scores_of(own, [row(tagged("B"), tagged("0")), row(tagged("7"), tagged("7"))])
+    assert mixed["overall"]["value"] == pytest.approx(75.0)
 
 
 def test_mathverse_is_quoted_by_its_vision_only_questions(tmp_path: Path) -> None:
     own = copy("mathverse", tmp_path)
-    scores = own.scores([row(tagged("B")), row(tagged("A"))])
+    scores = scores_of(own, [row(tagged("B")), row(tagged("A"))])
     assert scores["overall"]["value"] == pytest.approx(100.0)
     assert scores["accuracy"]["value"] == pytest.approx(50.0)
     assert own.protocol()["judge"] != "not needed"

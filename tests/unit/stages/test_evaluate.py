@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from m2r_train.api.evaljob import EvalSpec
-from m2r_train.stages.evaluate import gates_passed, score_rows, shown_subtasks
+from m2r_train.benchmarks.kept import all_figures
+from m2r_train.stages.evaluate import SYNTHETIC, gates_passed, shown_subtasks
 
 
 def answers(scores: list[float], valid: bool = True) -> list[dict[str, Any]]:
@@ -25,6 +26,10 @@ def scores(value: float, n: int, stderr: float | None) -> dict[str, Any]:
     return {"value": pytest.approx(value, abs=1e-9), "n": n, "stderr": near}
 
 
+def told(rows: list[Any]) -> dict[str, Any]:
+    return {name: figure.percent() for name, figure in all_figures(SYNTHETIC, rows).items()}
+
+
 # Count: means .5, 1, 0 -> 50 %, deviation .5, error 50 / sqrt 3. Depth: means .25, .75 -> 50 %,
 # deviation sqrt .125, error sqrt(.125 / 2) = .25. Overall: the plain mean of the two tasks.
 ROWS = [
@@ -37,33 +42,33 @@ ROWS = [
 
 
 def test_scores_and_errors_are_those_worked_out_by_hand() -> None:
-    result = score_rows(ROWS)
+    result = told(ROWS)
     count, depth = 50 / math.sqrt(3), 25.0
     assert result == {
         "overall": scores(50.0, 5, math.sqrt(count**2 + depth**2) / 2),
         "Count": scores(50.0, 3, count),
         "Depth": scores(50.0, 2, depth),
-        "format": scores(60.0, 10, 100 * math.sqrt(0.6 * 0.4 / 10)),
+        "format": scores(60.0, 10, 100 * math.sqrt(0.3 / 5)),  # five questions, not ten answers
         "greedy/overall": scores((200 / 3 + 30) / 2, 5, math.sqrt((100 / 3) ** 2 + 30**2) / 2),
         "greedy/Count": scores(200 / 3, 3, 100 / 3),
         "greedy/Depth": scores(30.0, 2, 30.0),
-        "greedy/format": scores(60.0, 5, 100 * math.sqrt(0.6 * 0.4 / 5)),
+        "greedy/format": scores(60.0, 5, 100 * math.sqrt(0.3 / 5)),
     }
 
 
 def test_tasks_weigh_the_same_however_many_questions_they_have() -> None:
-    result = score_rows([question("A", [1.0])] * 9 + [question("B", [0.0])] * 3)
+    result = told([question("A", [1.0])] * 9 + [question("B", [0.0])] * 3)
     assert result["overall"] == scores(50.0, 12, 0.0)
 
 
 def test_more_samples_of_a_question_are_no_more_questions() -> None:
-    one = score_rows([question("A", [1.0]), question("A", [0.0])])
-    many = score_rows([question("A", [1.0] * 50), question("A", [0.0] * 50)])
+    one = told([question("A", [1.0]), question("A", [0.0])])
+    many = told([question("A", [1.0] * 50), question("A", [0.0] * 50)])
     assert one["A"] == many["A"] == scores(50.0, 2, 50.0)
 
 
 def test_one_question_has_no_error_and_so_has_the_whole() -> None:
-    result = score_rows([*ROWS, question("Size", [0.25, 0.75])])
+    result = told([*ROWS, question("Size", [0.25, 0.75])])
     assert result["Size"] == scores(50.0, 1, None)
     assert result["overall"]["stderr"] is None
     assert result["Count"]["stderr"] is not None
@@ -71,7 +76,7 @@ def test_one_question_has_no_error_and_so_has_the_whole() -> None:
 
 
 def test_without_greedy_answers_there_are_no_greedy_scores() -> None:
-    result = score_rows([question("A", [1.0]), question("A", [0.0])])
+    result = told([question("A", [1.0]), question("A", [0.0])])
     assert set(result) == {"overall", "A", "format"}
 
 
