@@ -17,9 +17,9 @@ from m2r_train.data.images import decode
 
 MAX_SIDE = 320
 STRIP_FRAMES = 8
-STRIP_HEIGHT = 112
-_STRIP_WIDTH = 200  # of a frame, at most: panoramas are cut down by it
-_GAP = 3
+STRIP_COLUMNS = 4
+_FRAME = (192, 144)  # pixels of a frame, at most
+_GAP = 4
 _QUALITY = 80
 
 
@@ -34,23 +34,27 @@ def thumbnail(data: bytes) -> str:
 
 
 def strip(frames: Sequence[bytes]) -> str:
-    """Up to ``STRIP_FRAMES`` frames, evenly spaced, the first and the last among them."""
+    """Up to ``STRIP_FRAMES`` frames, evenly spaced, the first and the last among them.
+
+    They stand in rows of ``STRIP_COLUMNS``, as text is read.
+    """
     small = []
     for place in evenly(len(frames), STRIP_FRAMES):
         try:
             picture = decode(frames[place])
         except DataError:
             continue
-        picture.thumbnail((_STRIP_WIDTH, STRIP_HEIGHT))
+        picture.thumbnail(_FRAME)
         small.append(picture)
     if not small:
         return ""
-    width = sum(p.width for p in small) + _GAP * (len(small) - 1)
-    whole = Image.new("RGB", (width, max(p.height for p in small)), (128, 128, 128))
-    left = 0
-    for picture in small:
-        whole.paste(picture, (left, 0))
-        left += picture.width + _GAP
+    across, down = (max(side) + _GAP for side in zip(*(p.size for p in small), strict=True))
+    columns = min(STRIP_COLUMNS, len(small))
+    rows = -(-len(small) // columns)
+    whole = Image.new("RGB", (columns * across - _GAP, rows * down - _GAP), (255, 255, 255))
+    for place, picture in enumerate(small):
+        row, column = divmod(place, columns)
+        whole.paste(picture, (column * across, row * down))
     return _uri(whole)
 
 

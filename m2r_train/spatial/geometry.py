@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from m2r_train.spatial.scene import Box, Point, Scene
 
+_CIRCLE_SLACK = 1e-6  # metres, for rounding
+
 
 def box_distance(one: Box, other: Box) -> float:
     """Distance of the closest points of two upright boxes; 0 where they touch or overlap.
@@ -36,6 +38,17 @@ def segment_polygon(a: Point, b: Point, polygon: tuple[Point, ...]) -> float:
         *(point_segment(end, p, q) for p, q in edges(polygon) for end in (a, b)),
         *(point_segment(p, a, b) for p in polygon),
     )
+
+
+def near_segment(a: Point, b: Point, box: Box, gap: float) -> bool:
+    """Whether an upright box comes nearer than ``gap`` to the segment (a circle first, for speed).
+
+    The box lies in the circle around its middle, so what the circle is clear of, the box is.
+    """
+    reach = math.hypot(box.size[0], box.size[1]) / 2
+    if point_segment(box.place, a, b) > reach + gap + _CIRCLE_SLACK:
+        return False
+    return segment_polygon(a, b, box.footprint) < gap
 
 
 def edges(polygon: tuple[Point, ...]) -> list[tuple[Point, Point]]:
@@ -88,7 +101,7 @@ def walkable(
     or lies flat) within ``clearance``, and walls crossed only well inside doors."""
     for index, box in enumerate(scene.boxes):
         on_the_way = index not in leave_out and box.bottom < 1.5 and box.top > 0.1
-        if on_the_way and segment_polygon(a, b, box.footprint) < clearance:
+        if on_the_way and near_segment(a, b, box, clearance):
             return False
     for room in scene.rooms:
         for p, q in edges(room):

@@ -8,7 +8,7 @@ from random import Random
 
 from m2r_train.sim.apartment.goods import GOODS, ROOMS
 from m2r_train.sim.scene import Rgb
-from m2r_train.spatial.geometry import polygon_distance, segment_polygon
+from m2r_train.spatial.geometry import near_segment, polygon_distance
 from m2r_train.spatial.scene import Box, Door, Point
 
 DOOR_WIDTH, DOOR_HEIGHT = 0.9, 2.05
@@ -238,9 +238,9 @@ def _stand(rng: Random, filling: _Furnishing) -> Point | None:
     doors = [room.along(d.side, d.start + d.width / 2) for d in room.doors]
     for _ in range(30):
         at = rng.uniform(room.x0 + 0.5, room.x1 - 0.5), rng.uniform(room.y0 + 0.5, room.y1 - 0.5)
-        if any(segment_polygon(at, at, b.footprint) < 0.45 for b in boxes):
+        if any(near_segment(at, at, b, 0.45) for b in boxes):
             continue
-        if all(segment_polygon(at, door, b.footprint) >= 0.25 for door in doors for b in boxes):
+        if not any(near_segment(at, door, b, 0.25) for door in doors for b in boxes):
             return at
     return None
 
@@ -319,7 +319,7 @@ def _fits(filling: _Furnishing, box: Box, hung: bool) -> bool:
             room.along(door.side, door.start - 0.1, reach / 2),
             room.along(door.side, door.start + door.width + 0.1, reach / 2),
         )
-        if segment_polygon(a, b, box.footprint) < reach / 2 + 0.02:
+        if near_segment(a, b, box, reach / 2 + 0.02):
             return False
     if box.top > 0.95:
         for window in room.windows:
@@ -327,7 +327,7 @@ def _fits(filling: _Furnishing, box: Box, hung: bool) -> bool:
                 room.along(window.side, window.start),
                 room.along(window.side, window.start + window.width),
             )
-            if segment_polygon(a, b, box.footprint) < 0.15:
+            if near_segment(a, b, box, 0.15):
                 return False
     return all(_apart(box, other) for other in filling.boxes)
 

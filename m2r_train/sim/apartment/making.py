@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -19,6 +19,7 @@ from m2r_train.sim.apartment.painter import (
     coloured,
     frame_of,
     paint,
+    picture,
     pixels_of,
     rectangle,
     share_shown,
@@ -37,6 +38,7 @@ from m2r_train.spatial import (
 )
 from m2r_train.spatial.margins import DEFAULT
 from m2r_train.spatial.marking import jpeg, marked
+from m2r_train.spatial.tasks import Question
 
 SOURCE = "simulator"
 _TRIES = 60
@@ -60,13 +62,11 @@ class Photo:
     """One view: the scene with its one frame; the picture is painted when it is wanted."""
 
     scene: Scene
-    model: Model
-    pose: Pose
+    shot: Shot
 
     def picture(self) -> Image.Image:
         """RGB, with smooth edges: painted at twice the size and averaged down."""
-        fine = aim(self.model, self.pose, 2 * self.scene.frames[0].width)
-        return coloured(fine, paint(fine)).reduce(2).convert("RGB")
+        return picture(self.shot.doubled()).reduce(2).convert("RGB")
 
 
 def film(flat: Apartment, poses: Sequence[Pose], size: int, margins: Margins = DEFAULT) -> Film:
@@ -123,7 +123,7 @@ def photo(flat: Apartment, pose: Pose, size: int, model: Model | None = None) ->
         for i, pixels in enumerate(pixels_of(shot, ids))
         if pixels >= _NOTICED
     }
-    return Photo(_scene(flat, (frame_of(shot, sights),)), model, pose)
+    return Photo(_scene(flat, (frame_of(shot, sights),)), shot)
 
 
 def _sight(shot: Shot, ids: Ids, index: int, pixels: int) -> Sight:
@@ -151,18 +151,22 @@ def draw_film(rng: Random, size: int, frames: int) -> Film | None:
 
 def draw_photo(rng: Random, size: int) -> Photo | None:
     """A view of a room, the one of some directions that shows most things."""
+    return next(draw_photos(rng, size), None)
+
+
+def draw_photos(rng: Random, size: int) -> Iterator[Photo]:
+    """Views of one room, the one first that shows most things, each made when it is asked for."""
     flat = draw_apartment(rng, rng.choice(_IMAGE_ROOMS))
     if flat is None:
-        return None
+        return
     poses = views(rng, flat, rng.randrange(len(flat.rooms)))
-    if not poses:
-        return None
     model = model_of(flat)
     small = [aim(model, pose, _GLANCE) for pose in poses]
     rich = [sum(n >= _GLANCED for n in pixels_of(shot, paint(shot))) for shot in small]
-    if max(rich) < _LEAST_SEEN:
-        return None
-    return photo(flat, poses[rich.index(max(rich))], size, model)
+    for k in sorted(range(len(poses)), key=lambda k: -rich[k]):
+        if rich[k] < _LEAST_SEEN:
+            return
+        yield photo(flat, poses[k], size, model)
 
 
 def video_samples(
@@ -196,23 +200,27 @@ def image_samples(
     _check(tasks, IMAGE_TASKS)
     name, order = derive_seed(seed, "view", *tasks, index), _turned(tasks, index)
     for attempt in range(_TRIES):
-        made = draw_photo(Random(derive_seed(name, "scene", attempt)), image_size)
-        if made is None:
-            continue
-        asked = questions(made.scene, order, name, wanted)
-        if asked and (asked[0].task == order[0] or attempt > _TRIES // 2):
-            picture = made.picture()
-            plain = jpeg(picture)
-            return tuple(
-                to_sample(
-                    q,
-                    f"{q.task}-{seed}-{index}-{k}",
-                    SOURCE,
-                    images=(jpeg(marked(picture, made.scene, q.marks)) if q.marks else plain,),
+        for made in draw_photos(Random(derive_seed(name, "scene", attempt)), image_size):
+            asked = questions(made.scene, order, name, wanted)
+            if asked and (asked[0].task == order[0] or attempt > _TRIES // 2):
+                shown = _pictures(made, asked)
+                return tuple(
+                    to_sample(q, f"{q.task}-{seed}-{index}-{k}", SOURCE, images=(data,))
+                    for k, (q, data) in enumerate(zip(asked, shown, strict=True))
                 )
-                for k, q in enumerate(asked)
-            )
     raise SpecError(_nothing_clear(order[0]))
+
+
+def _pictures(made: Photo, asked: Sequence[Question]) -> Iterator[bytes]:
+    """A file for each question; those without marks share one."""
+    shown = made.picture()
+    plain: bytes | None = None
+    for q in asked:
+        if q.marks:
+            yield jpeg(marked(shown, made.scene, q.marks))
+        else:
+            plain = plain or jpeg(shown)
+            yield plain
 
 
 def _turned(tasks: Sequence[str], index: int) -> tuple[str, ...]:

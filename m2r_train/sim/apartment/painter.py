@@ -4,7 +4,7 @@ colours, and who is seen how much. Pillow fills the polygons, numpy does the res
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +46,15 @@ class Shot:
         if (own := self.clipped.get(number)) is not None:
             return own
         return self.flat[2 * self.starts[number] : 2 * self.starts[number + 1]]
+
+    def doubled(self) -> Shot:
+        """The same on twice as many pixels a side, exactly as ``aim`` would have it."""
+        return replace(
+            self,
+            size=2 * self.size,
+            flat=[2.0 * v for v in self.flat],
+            clipped={k: [2.0 * v for v in own] for k, own in self.clipped.items()},
+        )
 
 
 def focal(size: int) -> float:
@@ -97,7 +106,7 @@ def _sequence(
             thing = model.things[own[i]]
             first, last = thing.pieces[0].start, thing.pieces[-1].stop
             if True in show[first:last]:
-                for piece in thing.order.back_to_front(eye):
+                for piece in thing.back_to_front(eye):
                     out += [k for k in thing.pieces[piece] if show[k]]
     return out
 
@@ -131,6 +140,18 @@ def paint(shot: Shot) -> Ids:
         if len(corners) >= 6:
             fill(corners, number + 1, 1)
     return np.asarray(canvas)
+
+
+def picture(shot: Shot) -> Image.Image:
+    """``coloured(shot, paint(shot))`` without the numbers in between."""
+    canvas = Image.new("RGBX", (shot.size, shot.size))
+    fill = ImageDraw.Draw(canvas).draw.draw_polygon
+    inks = shades(shot).tolist()
+    for number in shot.sequence:
+        corners = shot.face(number)
+        if len(corners) >= 6:
+            fill(corners, inks[number + 1], 1)
+    return canvas
 
 
 def shades(shot: Shot) -> npt.NDArray[np.uint32]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
@@ -117,16 +118,44 @@ def order_of(prisms: Sequence[Prism]) -> Order:
     return Order(planes, beyond)
 
 
+@cache
+def shape_order(category: str) -> Order:
+    """The order of a category's pieces, in the coordinates of a box of size 1."""
+    pieces = GOODS[category].look.pieces
+    return order_of([Prism(_rim(p), p.y, p.y + p.h) for p in pieces])
+
+
 def _points(prism: Prism) -> Array:
     return np.array([(x, y, z) for z in (prism.bottom, prism.top) for x, y in prism.outline])
 
 
 @dataclass(frozen=True, slots=True)
 class Thing:
-    """One box of the scene: its pieces' faces (ranges), and their order."""
+    """One box of the scene, and its pieces' faces (ranges)."""
 
+    box: Box
     pieces: tuple[range, ...]
-    order: Order
+
+    def back_to_front(self, eye: Array) -> list[int]:
+        """The pieces in the order in which they are painted.
+
+        All things of a category are one shape, turned, stretched and moved: which piece is beyond
+        which plane is the same in all, so that the order is that of the shape, seen from where the
+        eye is in its own coordinates.
+        """
+        if len(self.pieces) == 1:
+            return [0]
+        box = self.box
+        cos, sin = math.cos(box.yaw), math.sin(box.yaw)
+        dx, dy = eye[0] - box.centre[0], eye[1] - box.centre[1]
+        own = np.array(
+            [
+                (cos * dx + sin * dy) / box.size[0],
+                (cos * dy - sin * dx) / box.size[1],
+                (eye[2] - box.bottom) / box.size[2],
+            ]
+        )
+        return shape_order(box.category).back_to_front(own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,29 +293,30 @@ def _turned(box: Box, width: float, depth: float) -> list[tuple[float, float]]:
 
 
 def _thing(faces: Faces, box: Box, colour: Rgb, index: int) -> Thing:
-    pieces, prisms = [], []
+    pieces = []
     for piece in GOODS[box.category].look.pieces:
         prism = _prism(box, piece)
         start = len(faces)
         _cover(faces, prism, toned(piece.colour or colour, piece.tone), index)
         pieces.append(range(start, len(faces)))
-        prisms.append(prism)
-    return Thing(tuple(pieces), order_of(prisms))
+    return Thing(box, tuple(pieces))
+
+
+@cache
+def _rim(piece: Piece) -> tuple[tuple[float, float], ...]:
+    """The outline of a piece, in shares of its thing's width and depth."""
+    if piece.shape == "box":
+        turns = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+        return tuple((piece.x + x * piece.w / 2, piece.z + z * piece.d / 2) for x, z in turns)
+    angles = [2 * math.pi * (k + 0.5) / _SIDES for k in range(_SIDES)]
+    return tuple(
+        (piece.x + piece.w / 2 * math.cos(t), piece.z + piece.d / 2 * math.sin(t)) for t in angles
+    )
 
 
 def _prism(box: Box, piece: Piece) -> Prism:
     width, depth, height = box.size
-    if piece.shape == "box":
-        rim = [
-            (piece.x + sx * piece.w / 2, piece.z + sz * piece.d / 2)
-            for sx, sz in ((-1, -1), (1, -1), (1, 1), (-1, 1))
-        ]
-    else:
-        turns = [2 * math.pi * (k + 0.5) / _SIDES for k in range(_SIDES)]
-        rim = [
-            (piece.x + piece.w / 2 * math.cos(t), piece.z + piece.d / 2 * math.sin(t))
-            for t in turns
-        ]
+    rim = _rim(piece)
     cos, sin = math.cos(box.yaw), math.sin(box.yaw)
     x, y, _ = box.centre
     bottom = box.bottom + piece.y * height
@@ -320,6 +350,7 @@ def _cover(faces: Faces, prism: Prism, colour: Rgb, owner: int) -> None:
         )
 
 
+@cache
 def toned(colour: Rgb, tone: float) -> Rgb:
     """A colour made darker or lighter."""
     red, green, blue = (min(255, round(channel * tone)) for channel in colour)

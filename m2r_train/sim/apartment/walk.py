@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from random import Random
 
 from m2r_train.sim.apartment.layout import Apartment
-from m2r_train.spatial.geometry import segment_polygon
+from m2r_train.spatial.geometry import near_segment
 from m2r_train.spatial.scene import Matrix, Point
 
 EYE_METRES = (1.4, 1.6)
@@ -75,7 +75,7 @@ def views(rng: Random, flat: Apartment, room: int) -> list[Pose]:
         side = 1 if x == own.x0 else -1, 1 if y == own.y0 else -1
         at = x + 0.35 * side[0], y + 0.35 * side[1]
         tall = [b for b in boxes if b.top > height - 0.25]
-        if any(segment_polygon(at, at, b.footprint) < 0.35 for b in tall):
+        if any(near_segment(at, at, b, 0.35) for b in tall):
             continue
         across = math.atan2((own.y0 + own.y1) / 2 - at[1], (own.x0 + own.x1) / 2 - at[0])
         pitch = math.radians(rng.uniform(*PITCH_DEGREES))

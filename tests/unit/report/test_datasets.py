@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 from collections import Counter
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from unit.report.datasets import GOOD, manifest_of, picture, publish, sample
 from unit.report.manifests import HOSTILE
 from unit.report.test_report import Page
@@ -21,7 +24,7 @@ from m2r_train.report.dataset import length_bins, render_dataset
 from m2r_train.report.funnel import Manifest
 from m2r_train.report.gallery import Bar, chain_card
 from m2r_train.report.survey import survey
-from m2r_train.report.thumbnails import evenly
+from m2r_train.report.thumbnails import evenly, strip
 from m2r_train.reporting import write_report
 
 MAX_PAGE = 15_000_000
@@ -198,6 +201,16 @@ def test_frames_are_spread_from_first_to_last(count: int, wanted: int) -> None:
     assert len(places) == min(count, wanted) == len(set(places))
     assert places == sorted(places)
     assert not places or (places[0], places[-1]) == (0, count - 1)
+
+
+def test_a_strip_shows_frames_in_rows_as_text_is_read() -> None:
+    frames = [picture(30 * i, (320, 320)) for i in range(8)]
+    uri = strip([*frames, b"no picture"][:8])
+    shown = Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))).convert("RGB")
+    assert shown.size == (4 * 148 - 4, 2 * 148 - 4)
+    reds = [shown.getpixel((72 + 148 * c, 72 + 148 * r))[0] for r in (0, 1) for c in range(4)]
+    assert [round(red / 30) for red in reds] == list(range(8))
+    assert strip([b"no picture"]) == ""
 
 
 def broken(folder: Path, how: str) -> None:
