@@ -86,7 +86,7 @@ fmt: setup-dev  ## format, and fix what lint can fix
 crds: setup-dev  ## write crds/ and docs/reference/ from m2r_train/api
 	@$(VENV)/m2r crds
 
-chart: crds  ## write the generated parts of charts/m2r: CRDs, values schema, README, dashboards
+chart: crds  ## write the generated parts of charts/m2r, docs/metrics.md
 	@$(VENV)/python tools/chart.py write
 	@$(VENV)/python tools/dashboards write
 

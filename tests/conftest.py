@@ -25,7 +25,7 @@ hypothesis.settings.register_profile("ci", deadline=None, derandomize=True, prin
 hypothesis.settings.register_profile("dev", deadline=None, print_blob=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
-MARKED_CLASSES = ("s3", "slow", "cluster")
+MARKED_CLASSES = ("s3", "slow", "cluster", "prometheus")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -5,7 +5,8 @@ default gives its type, and a line ``# @schema ...`` narrows that (a name of ``T
 of JSON Schema in YAML's flow style). From it come ``values.schema.json``, which refuses every
 unknown or badly typed value, and the table of ``README.md``. From ``crds/`` come the templates of
 the CustomResourceDefinitions: the same text, but for a condition around it and lines of metadata.
-The version of the chart is that of the project.
+The version of the chart is that of the project. The rules of Prometheus and ``docs/metrics.md`` are
+made from the series and alerts that the packages declare.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ from typing import Any, Final
 
 import yaml
 
-from m2r_train.telemetry.rules import rules
+from m2r_operator.metrics import OPERATOR_SERIES
+from m2r_train.telemetry.metrics import markdown_table
+from m2r_train.telemetry.rules import ALERTS, RECORDED, rules
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 CHART: Final = ROOT / "charts" / "m2r"
@@ -204,6 +207,41 @@ def rules_file() -> str:
     return note + yaml.safe_dump(rules(), sort_keys=False, width=120)
 
 
+METRICS_HEAD: Final = """\
+<!-- Made by `make chart` from m2r_train/telemetry and m2r_operator/metrics.py: do not edit. -->
+# Metrics
+
+Every pod of a run answers `GET /metrics` at port 9400, the operator at the port `metrics.port` of
+the chart. Which run a series belongs to comes from the scrape: the chart's PodMonitor adds
+`namespace`, `run_kind`, `run` and `index`. Of processes that train together the first tells of the
+run.
+
+"""
+
+
+def metrics_page() -> str:
+    """All series, those that the rules record, and the alerts, in Markdown."""
+    recorded = [
+        f"| `{one.name}` | `{one.expression.replace('|', chr(92) + '|')}` |" for one in RECORDED
+    ]
+    alerts = [
+        f"| [{one.name}](runbook.md#{one.name.lower()}) | {one.severity} | {one.summary} |"
+        for one in ALERTS
+    ]
+    parts = (
+        ("A run", markdown_table()),
+        ("The operator", markdown_table(OPERATOR_SERIES)),
+        ("Recorded by the rules", _table("| series | expression |", recorded)),
+        ("Alerts", _table("| alert | severity | meaning |", alerts)),
+    )
+    return METRICS_HEAD + "\n".join(f"## {title}\n\n{text}" for title, text in parts)
+
+
+def _table(head: str, rows: list[str]) -> str:
+    rule = "|" + "---|" * (head.count("|") - 1)
+    return "\n".join((head, rule, *rows)) + "\n"
+
+
 def project_version() -> str:
     """The version in pyproject.toml."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -224,6 +262,7 @@ def generated() -> dict[Path, str]:
         ),
     }
     files[CHART / "rules.yaml"] = rules_file()
+    files[ROOT / "docs" / "metrics.md"] = metrics_page()
     for crd in sorted((ROOT / "crds").glob("*.yaml")):
         files[CHART / "templates" / "crds" / crd.name] = crd_template(crd.read_text())
     return files

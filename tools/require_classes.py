@@ -17,7 +17,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-REQUIRED = ("unit", "property", "integration", "e2e", "s3", "slow", "rollout", "cluster")
+REQUIRED = (
+    "unit", "property", "integration", "e2e", "s3", "slow", "prometheus", "rollout", "cluster",
+)  # fmt: skip
 ALLOWED_SKIPS: tuple[str, ...] = ()  # regular expressions for whole reasons; none is needed so far
 
 

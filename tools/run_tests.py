@@ -7,7 +7,8 @@ the tests that need them. Fast tests run on two processes of one thread each, sl
 kills) and those on the cluster one after the other.
 
 A machine that cannot run a node (no root, not Linux) and names no other cluster in ``KUBECONFIG``
-runs everything else and says so; in CI (``CI`` is set) that is a failure.
+runs everything else and says so, and so does one that can get no Prometheus; in CI (``CI`` is set)
+that is a failure.
 """
 
 import contextlib
@@ -18,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -120,6 +121,18 @@ def why_no_node(python: Path) -> str:
     return "" if done.returncode == 0 else done.stderr.strip()
 
 
+def why_no_prometheus() -> str:
+    """Why the tests of rules and dashboards cannot run on this machine; empty where they can."""
+    from debian import program  # noqa: PLC0415 - not readable for a Python that is too old
+
+    try:
+        for name in ("prometheus", "promtool"):
+            program(name, "prometheus")
+    except SetupError as error:
+        return str(error)
+    return ""
+
+
 @contextlib.contextmanager
 def builds(python: Path, node: bool) -> Iterator[tuple[Beside, Beside | None]]:
     """The S3 server and, where a node can run, all that the cluster tests need."""
@@ -140,15 +153,16 @@ def main() -> int:
     clock = Clock()
     try:
         _, bare = bootstrap()  # has pip, which the builds need where there is no Go
-        reason = why_no_node(bare)
-        with builds(bare, node=not reason) as (s3_server, cluster_parts):
-            _quick_parts(clock)
+        missing = {"cluster": why_no_node(bare), "prometheus": why_no_prometheus()}
+        here = f"{HERE} and not prometheus" if missing["prometheus"] else HERE
+        with builds(bare, node=not missing["cluster"]) as (s3_server, cluster_parts):
+            _quick_parts(clock, here)
             python = ROOT / ".venv" / "bin" / "python"
             s3_server.wait(clock)
-            s3 = pytest(python, "s3", *SIDE_BY_SIDE, "-m", f"s3 and not slow and {HERE}")
+            s3 = pytest(python, "s3", *SIDE_BY_SIDE, "-m", f"s3 and not slow and {here}")
             clock.run("S3 tests", s3, OMP_NUM_THREADS="1")
             _rollout_part(clock)
-            clock.run("slow tests", pytest(python, "slow", "-n", "0", "-m", f"slow and {HERE}"))
+            clock.run("slow tests", pytest(python, "slow", "-n", "0", "-m", f"slow and {here}"))
             if cluster_parts is not None and cluster_parts.wait(clock):
                 # A whole cluster on a busy machine: a test may meet somebody else's time-out.
                 serial = ("-n", "0", "-m", "cluster")
@@ -162,12 +176,18 @@ def main() -> int:
         print(f"setup: {error}", file=sys.stderr)
         return 1
     guard = [str(python), "tools/require_classes.py", *map(str, sorted(RESULTS.glob("junit-*")))]
-    if reason:
-        print(f"\n== cluster tests: not run: {reason}", flush=True)
-        if not os.environ.get("CI"):
-            guard += ["--without", "cluster"]
-    clock.run("all classes", guard)
+    clock.run("all classes", [*guard, *without(missing)])
     return clock.report()
+
+
+def without(missing: Mapping[str, str]) -> list[str]:
+    """Says which classes of tests did not run, and why; what excuses them, except in CI."""
+    excused = []
+    for name, reason in missing.items():
+        if reason:
+            print(f"\n== {name} tests: not run: {reason}", flush=True)
+            excused += [] if os.environ.get("CI") else ["--without", name]
+    return excused
 
 
 def _rollout_part(clock: Clock) -> None:
@@ -179,7 +199,7 @@ def _rollout_part(clock: Clock) -> None:
     clock.run("vLLM tests", tests, OMP_NUM_THREADS="1")
 
 
-def _quick_parts(clock: Clock) -> None:
+def _quick_parts(clock: Clock, here: str) -> None:
     """Set-up, checks and the fast tests."""
     begun = time.monotonic()
     python = setup("dev")
@@ -190,7 +210,7 @@ def _quick_parts(clock: Clock) -> None:
     RESULTS.mkdir(exist_ok=True)
     for old in RESULTS.glob("junit-*.xml"):
         old.unlink()
-    fast = pytest(python, "fast", *SIDE_BY_SIDE, "-m", f"not slow and not s3 and {HERE}")
+    fast = pytest(python, "fast", *SIDE_BY_SIDE, "-m", f"not slow and not s3 and {here}")
     clock.run("fast tests", fast, OMP_NUM_THREADS="1")
 
 

@@ -32,7 +32,7 @@ from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.saving import Saver, records
 from m2r_train.stages.stop import StopNow, StopRequest
 from m2r_train.store import Helper, Run, fetch_uri, publish_folder
-from m2r_train.telemetry.history import History, Scalar
+from m2r_train.telemetry.history import History, Scalar, StepRecord
 from m2r_train.telemetry.metrics import MetricSet, closed
 from m2r_train.telemetry.progress import Progress
 from m2r_train.telemetry.server import StatusServer
@@ -60,6 +60,7 @@ class Context:
     server: StatusServer | None = None
     place: Place = ALONE
     ranks: Ranks = ONE_RANK
+    started: float = field(default_factory=time.time)  # the run's first attempt, in Unix seconds
     done: int | None = None  # steps done, once one is done or was found done
     history: History = field(default_factory=History)
     timings: History = field(default_factory=History)
@@ -254,7 +255,8 @@ class Context:
         last = done == total or bool(self.stop)
         if last or due:
             with self.phase("checkpoint"):
-                safe = self.saver.save(done, state, keep)
+                timing: StepRecord = {"step": step, **self._phases}
+                safe = self.saver.save(done, state, keep, timing)
                 if last:
                     safe = self.saver.settle() and safe
         self._close_timings(step)

@@ -28,6 +28,7 @@ from m2r_train.store import (
     ObjectStore,
     Run,
     RunFinished,
+    first_start,
     open_store,
     read_head,
 )
@@ -105,7 +106,10 @@ class _Attempt:
         if done is not None:
             run.journal_clear(done["steps"])  # a kill may have come between the end and this
             return self._done(done)
-        outcome = _stage(self.run_spec.kind)(self._context(run))
+        context = self._context(run)
+        if self.run_spec.kind in GANGS:
+            context.started = first_start(store, context.started)
+        outcome = _stage(self.run_spec.kind)(context)
         run.finish(outcome)
         run.journal_clear(outcome["steps"])
         return outcome

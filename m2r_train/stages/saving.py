@@ -13,15 +13,16 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Final
 
 from m2r_train.api.common import Checkpoint as CheckpointSpec
 from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.api.sft import SFTSpec
+from m2r_train.core.goodput import goodput
 from m2r_train.core.intervals import give_up, steps_between_saves
-from m2r_train.telemetry.history import History, from_lines, to_lines
+from m2r_train.telemetry.history import History, Scalar, from_lines, to_lines
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -122,6 +123,8 @@ class Saver:
         if step:
             self._load(checkpoint.files if checkpoint is not None else {}, load_state)
             self.newest = self.committed = step
+            ctx.metrics.set("m2r_checkpoint_last_step", step)
+            ctx.metrics.set("m2r_goodput_ratio", self._goodput(ctx.timings.rows))
         if checkpoint is None:
             return step
         ctx.owned.prune(keep)
@@ -165,10 +168,13 @@ class Saver:
             self._ctx.progress.note(f"a checkpoint every {steps} steps: {self.pace}")
         return steps
 
-    def save(self, done: int, state: State, keep: int) -> bool:
+    def save(
+        self, done: int, state: State, keep: int, timing: Mapping[str, Scalar] | None = None
+    ) -> bool:
         """Copy the state after ``done`` steps and send it on its way.
 
-        Waits for an earlier one first. False, with nothing sent, where a stop leaves no time.
+        ``timing``: seconds of the last of them by phase, where they are not in the timings yet.
+        Waits for an earlier save first. False, with nothing sent, where a stop leaves no time.
         All ranks give their part of the state; rank 0 saves it.
         """
         ctx = self._ctx
@@ -182,9 +188,15 @@ class Saver:
         ctx.tell(phase="Saving")
         started = time.monotonic()
         data = self._copy(state())
+        timings = (*ctx.timings.rows, *([timing] if timing is not None else []))
+        gauges = {
+            "m2r_checkpoint_last_step": done,
+            "m2r_checkpoint_last_timestamp_seconds": time.time(),
+            "m2r_goodput_ratio": self._goodput(timings),
+        }
         notes = {
             _HISTORY: ctx.history.rows,
-            _TIMINGS: ctx.timings.rows,
+            _TIMINGS: timings,
             _TRACES: tuple(ctx.traces),
         }
         blocking = time.monotonic() - started
@@ -195,12 +207,15 @@ class Saver:
         def work(flight: _Flight) -> None:
             files: dict[str, bytes | memoryview] = {_STATE: data}
             files |= {name: to_lines(rows) for name, rows in notes.items()}
-            self._commit(flight, files, keep)
+            self._commit(flight, files, keep, gauges)
 
         self.newest = done
         self._flight = _Flight(done, len(data), work)
         ctx.tell(phase="Running")
         return True
+
+    def _goodput(self, kept: Sequence[Mapping[str, Scalar]]) -> float:
+        return goodput(kept, self._ctx.started, time.time())
 
     def _copy(self, state: Mapping[str, Tensor]) -> memoryview:
         if self._snapshot is None:
@@ -209,7 +224,13 @@ class Saver:
             self._snapshot = Snapshot()
         return self._snapshot.take(state)
 
-    def _commit(self, flight: _Flight, files: Mapping[str, bytes | memoryview], keep: int) -> None:
+    def _commit(
+        self,
+        flight: _Flight,
+        files: Mapping[str, bytes | memoryview],
+        keep: int,
+        gauges: Mapping[str, float],
+    ) -> None:
         """The thread's part. Only what HEAD names is told; only then may anything go."""
         ctx, run, done = self._ctx, self._ctx.owned, flight.step
         started = time.monotonic()
@@ -217,8 +238,8 @@ class Saver:
         size = sum(map(len, files.values()))
         self._rate = size / max(1e-9, time.monotonic() - started)
         self.committed = done
-        ctx.metrics.set("m2r_checkpoint_last_step", done)
-        ctx.metrics.set("m2r_checkpoint_bytes", size)
+        for name, value in {**gauges, "m2r_checkpoint_bytes": size}.items():
+            ctx.metrics.set(name, value)
         ctx.tell(last_checkpoint={"uri": checkpoint.uri, "step": done, "time": time.time()})
         run.journal_clear(done)
         run.prune(keep)
@@ -294,6 +315,8 @@ class Saver:
         return left is not None and left <= 0
 
     def __enter__(self) -> None:
+        if _spec_of(self._ctx) is not None:  # work that is lost with the pod from now on
+            self._ctx.metrics.set("m2r_checkpoint_last_timestamp_seconds", time.time())
         self.pace.begin_step()
 
     def __exit__(

@@ -29,6 +29,7 @@ from m2r_train.store.publish import (
     publish_folder,
     verify_folder,
 )
+from m2r_train.store.started import first_start
 
 __all__ = [
     "Blob",
@@ -51,6 +52,7 @@ __all__ = [
     "check_store",
     "fetch_folder",
     "fetch_uri",
+    "first_start",
     "folder_digest",
     "local_path",
     "open_store",

@@ -129,8 +129,12 @@ TRAINER_SERIES: tuple[Series, ...] = (
            "Steps between two checkpoints, as chosen from what they cost.", "steps"),
     Series("m2r_checkpoint_bytes", "gauge", "Size of the last checkpoint.", "bytes"),
     Series("m2r_checkpoint_last_step", "gauge", "Step of the last durable checkpoint.", "steps"),
+    Series("m2r_checkpoint_last_timestamp_seconds", "gauge",
+           "Since when work is in no checkpoint (Unix time): the copy of the last one, or the "
+           "beginning of this attempt.", "seconds"),
     Series("m2r_goodput_ratio", "gauge",
-           "Share of the time since the run's first start spent on steps that count.", "ratio"),
+           "Share of the time since the run's first start that went into saved steps, as of the "
+           "last save.", "ratio"),
     Series("m2r_model_flops_utilization_ratio", "gauge",
            "Model FLOPs per second over the peak of the devices.", "ratio"),
     Series("m2r_eval_score", "gauge", "Score of an evaluation, 0..1.", "ratio",

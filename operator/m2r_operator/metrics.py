@@ -33,6 +33,7 @@ RESOURCES: Final = (
 )  # fmt: skip
 CODES: Final = ("2xx", "3xx", "4xx", "5xx", "error")
 FINISHED: Final = 1000  # finished runs whose last facts are shown, newest first
+UNFINISHED: Final = 1000  # begun and unfinished ones whose disruptions are, most disrupted first
 
 _RECONCILE_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0)
 _RECOVERY_SECONDS = (1.0, 2.5, 5.0, 10.0, 15.0, 30.0, 60.0, 300.0, 1800.0)
@@ -59,6 +60,8 @@ READ: Final[tuple[Series, ...]] = (
     Series("m2r_jobs", "gauge", "Runs, by phase.", "runs", {"kind": KINDS, "phase": PHASES}),
     Series("m2r_leader", "gauge", "Whether this replica leads.", "ratio"),
     Series("m2r_queue_depth", "gauge", "Runs that wait for a worker.", "runs"),
+    Series("m2r_run_disruptions", "gauge",
+           "Attempts that an unfinished run has lost to disruptions so far.", "attempts", _RUN),
     Series("m2r_run_phase", "gauge", "1 for the phase that a finished run ended in.", "ratio",
            {**_RUN, "phase": ("Succeeded", "Failed")}),
     Series("m2r_run_steps", "gauge", "Steps that a finished run did.", "steps", _RUN),
@@ -151,9 +154,11 @@ class _Facts(Collector):
         for kind in KINDS:
             for phase in PHASES:
                 families["m2r_jobs"].add_metric([kind, phase], float(counts[kind, phase]))
+        for run in _most_disrupted(runs):
+            families["m2r_run_disruptions"].add_metric(_labels(run), float(_disruptions(run)))
         for run in _newest_finished(runs):
             for name, value in _facts(run).items():
-                labels = [run.key.namespace, run.key.kind, run.key.name]
+                labels = _labels(run)
                 if name == "m2r_run_phase":
                     labels.append(str(run.status.phase))
                 families[name].add_metric(labels, value)
@@ -168,6 +173,20 @@ def _newest_finished(runs: Iterable[RunSeen]) -> list[RunSeen]:
     ]
     ended.sort(key=lambda pair: (-pair[0], pair[1].key))
     return [run for _, run in ended[:FINISHED]]
+
+
+def _most_disrupted(runs: Iterable[RunSeen]) -> list[RunSeen]:
+    begun = [run for run in runs if run.status.attempt and run.status.completion_time is None]
+    begun.sort(key=lambda run: (-_disruptions(run), run.key))
+    return begun[:UNFINISHED]
+
+
+def _disruptions(run: RunSeen) -> int:
+    return run.status.restarts.disruptions if run.status.restarts is not None else 0
+
+
+def _labels(run: RunSeen) -> list[str]:
+    return [run.key.namespace, run.key.kind, run.key.name]
 
 
 def _facts(run: RunSeen) -> Mapping[str, float]:

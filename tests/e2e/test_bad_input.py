@@ -301,7 +301,7 @@ def test_what_cannot_be_run_is_told_in_one_line(
     assert not (tmp_path / "summary.json").exists()
     # the journal may hold finished parts, for the next try; of a result there is nothing
     new = {name for name in files_under(store) if name not in before and "/journal/" not in name}
-    assert {Path(name).name for name in new} <= {"HEAD", "spec.json"}
+    assert {Path(name).name for name in new} <= {"HEAD", "spec.json", "started.json"}
 
 
 def with_everything_before(documents: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

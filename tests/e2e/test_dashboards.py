@@ -20,7 +20,10 @@ from promserver import Server, prometheus
 from runs import M2R, ONE_OF_EACH, change, manifests, run, write
 from watched import NAMESPACE, OPERATOR, Watched, operator, watch
 
-pytestmark = pytest.mark.slow
+from m2r_operator.metrics import OPERATOR_SERIES
+from m2r_train.telemetry.metrics import TRAINER_SERIES
+
+pytestmark = [pytest.mark.slow, pytest.mark.prometheus]
 
 ROOT = Path(__file__).resolve().parents[2]
 NO_GPU = "dcgm-exporter tells of GPUs, and this machine has none"
@@ -35,7 +38,6 @@ WITHOUT_DATA = {
 # Panels that say nothing but 0 here, and why. Any other panel must show something that happened.
 ONLY_ZEROS = {
     ("run", "Alerts"): "a healthy run has none",
-    ("run", "Goodput"): "declared, and set by no trainer of this version",
     ("run", "Clipped tokens"): "one update a step: no ratio is far from one",
     ("run", "Quality of completions"): "completions this short do not repeat themselves",
     ("run", "Signs of a collapse"): "a healthy run has none",
@@ -45,8 +47,6 @@ ONLY_ZEROS = {
     ("run", "Errors of the store"): "a local disk has none",
     ("fleet", "Running"): "the played API server starts no pods",
     ("fleet", "Preempted"): "the played API server takes no pods away",
-    ("fleet", "Goodput"): "declared, and set by no trainer of this version",
-    ("fleet", "Live runs"): "the goodput, see above",
     ("fleet", "Alerts"): "healthy runs have none",
     ("fleet", "Steps that were skipped"): "healthy runs skip none",
     ("fleet", "Errors of the store"): "a local disk has none",
@@ -54,6 +54,25 @@ ONLY_ZEROS = {
     ("operator", "Requests that failed"): "the played API server refuses none",
     ("synthesis", "Alerts"): "a healthy run has none",
     ("synthesis", "Errors of the store"): "a local disk has none",
+}
+# Declared series that no run sets.
+NEVER_SET = {
+    "m2r_model_flops_utilization_ratio": "no trainer knows the peak of its device",
+}
+# Those that are 0, or not there, in runs like these.
+NOTHING_HAPPENED = {
+    "m2r_nonfinite_steps_total": "a healthy run skips none",
+    "m2r_clip_ratio": "one update a step: no ratio is far from one",
+    "m2r_repetition_ratio": "completions this short do not repeat themselves",
+    "m2r_alarm": "a healthy run shows no sign of a collapse",
+    "m2r_checkpoint_wait_seconds_total": "a local disk is quick",
+    "m2r_checkpoint_interval_steps": "these runs have a fixed one",
+    "m2r_sampler_logp_diff": "the sampler is the trainer",
+    "m2r_sampler_ratio": "nothing is to be corrected",
+    "m2r_sampler_ratio_cut": "nothing is to be corrected",
+    "m2r_store_errors_total": "a local disk has none",
+    "m2r_queue_depth": "eight runs do not keep the operator busy",
+    "m2r_run_disruptions": "the played API server takes no pods away",
 }
 HELD_OUT = {
     "dataset": {"from": {"kind": "DataSynthesisJob", "name": "data"}, "split": "eval"},
@@ -205,6 +224,28 @@ def test_a_killed_run_goes_on_as_the_same_series(watching: Watching) -> None:
     attempts = next(f for f in watching.filled("run", "rlvr") if f.panel.title == "Attempts")
     ((_, result),) = attempts.answers[0]
     assert {value for _, value in result.points} >= {1.0, 2.0}
+
+
+def test_every_declared_series_is_set_by_some_run(watching: Watching) -> None:
+    end = watching.runs["eval-rlvr"].end
+    unset = set()
+    for one in (*TRAINER_SERIES, *OPERATOR_SERIES):
+        name = f"{one.name}_count" if one.kind == "histogram" else one.name
+        if not watching.server.api.at(f"max_over_time({name}[1h]) != 0", end):
+            unset.add(one.name)
+    assert set(NEVER_SET) <= unset
+    assert unset - set(NEVER_SET) <= set(NOTHING_HAPPENED)
+
+
+def test_every_series_that_is_excused_is_declared_and_set_somewhere_or_nowhere_as_it_says() -> None:
+    declared = {one.name for one in (*TRAINER_SERIES, *OPERATOR_SERIES)}
+    assert {*NEVER_SET, *NOTHING_HAPPENED} <= declared
+    folders = (ROOT / "m2r_train", ROOT / "operator")
+    code = "".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
+    for name in NOTHING_HAPPENED:  # declared, and named once more where it is set
+        assert code.count(f'"{name}"') >= 2
+    for name in NEVER_SET:
+        assert code.count(f'"{name}"') == 1
 
 
 def test_the_page_draws_every_panel(watching: Watching, tmp_path: Path) -> None:

@@ -15,6 +15,10 @@ import pytest
 import yaml
 from chart import CHART, ChartError, crd_template, documented, schema, table
 
+from m2r_operator.metrics import OPERATOR_SERIES
+from m2r_train.telemetry.metrics import TRAINER_SERIES
+from m2r_train.telemetry.rules import ALERTS, RECORDED
+
 ROOT = Path(__file__).resolve().parents[2]
 CRDS = sorted((ROOT / "crds").glob("*.yaml"))
 SMALL = """\
@@ -130,13 +134,13 @@ def test_a_crd_that_would_not_survive_as_a_template_is_refused(change: tuple[str
 
 def test_nothing_generated_is_stale() -> None:
     assert chart.stale() == []
-    assert len(CRDS) == len(chart.generated()) - 4 == 4
+    assert len(CRDS) == len(chart.generated()) - 5 == 4
 
 
 def test_a_changed_missing_or_left_over_file_is_stale_until_written_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("crds", "charts/m2r", "charts/m2r/templates/crds"):
+    for name in ("crds", "docs", "charts/m2r", "charts/m2r/templates/crds"):
         (tmp_path / name).mkdir(parents=True, exist_ok=True)
         for path in (ROOT / name).iterdir():
             if path.is_file():
@@ -148,16 +152,24 @@ def test_a_changed_missing_or_left_over_file_is_stale_until_written_again(
     assert chart.main(["check"]) == 0
     (ours / "values.schema.json").write_text("{}")
     (ours / "templates" / "crds" / CRDS[0].name).unlink()
+    (tmp_path / "docs" / "metrics.md").write_text("# Metrics\n")
     (ours / "templates" / "crds" / "old.yaml").write_text("kind: Old\n")
     (tmp_path / "pyproject.toml").write_text('[project]\nversion = "9.9.9"\n')
     assert chart.main(["check"]) == 1
     said = capsys.readouterr().err
-    for name in ("values.schema.json", f"crds/{CRDS[0].name}", "crds/old.yaml", "Chart.yaml"):
+    wrong = ("values.schema.json", f"crds/{CRDS[0].name}", "crds/old.yaml", "Chart.yaml")
+    for name in (*wrong, "docs/metrics.md"):
         assert f"{name} is stale: run `make chart`" in said
     assert chart.main(["write"]) == 0
     assert chart.main(["check"]) == 0
     about = yaml.safe_load((ours / "Chart.yaml").read_text())
     assert about["version"] == about["appVersion"] == "9.9.9"
+
+
+def test_the_page_of_metrics_names_every_series_and_every_alert_once() -> None:
+    rows = re.findall(r"^\| (?:`([^`]+)`|\[(\w+)\])", chart.metrics_page(), re.MULTILINE)
+    every = (*TRAINER_SERIES, *OPERATOR_SERIES, *RECORDED, *ALERTS)
+    assert [series or alert for series, alert in rows] == [one.name for one in every]
 
 
 def test_the_defaults_satisfy_the_schema_and_no_object_is_open_unless_it_says_so() -> None:
@@ -181,13 +193,19 @@ def nodes(node: dict[str, object], path: str = "") -> list[tuple[str, dict[str, 
     return found
 
 
-def test_no_template_runs_text_from_values_and_one_reads_the_dashboards_alone() -> None:
+_READS = {
+    "dashboards.yaml": '.Files.Glob "dashboards/*.json"',
+    "prometheusrule.yaml": '$.Files.Get "rules.yaml"',
+}
+
+
+def test_no_template_runs_text_from_values_and_two_read_what_make_chart_has_written() -> None:
     templates = [path for path in (CHART / "templates").rglob("*") if path.is_file()]
     assert len(templates) > 15
     for path in templates:
         text = path.read_text()
-        if path.name == "dashboards.yaml":
-            text = text.replace('.Files.Glob "dashboards/*.json"', "", 1)
+        if path.name in _READS:
+            text = text.replace(_READS[path.name], "", 1)
         actions = re.findall(r"\{\{-?(.*?)-?\}\}", text, re.DOTALL)
         code = [re.sub(r"/\*.*?\*/|\"[^\"]*\"", "", action, flags=re.DOTALL) for action in actions]
         used = {word for text in code for word in re.findall(r"[\w.$]+", text)}

@@ -17,7 +17,7 @@ from lock import ARGUMENTS, HEADER, inputs_digest, pins
 from lock import problems as lock_problems
 from require_classes import REQUIRED, cases
 from require_classes import problems as class_problems
-from run_tests import Beside, Clock
+from run_tests import Beside, Clock, why_no_prometheus, without
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -94,6 +94,29 @@ def test_a_build_that_fails_fails_the_run_and_shows_why(
     out = capsys.readouterr().out
     assert "tools could not be built:\nno compiler" in out
     assert "FAILED" in out
+
+
+@pytest.mark.parametrize(("ci", "excused"), [("", ["--without", "prometheus"]), ("1", [])])
+def test_a_class_that_cannot_run_is_told_and_fails_in_ci(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], ci: str, excused: list[str]
+) -> None:
+    monkeypatch.setenv("CI", ci)
+    assert without({"cluster": "", "prometheus": "no Debian: install it"}) == excused
+    told = capsys.readouterr().out.strip()
+    assert told == "== prometheus tests: not run: no Debian: install it"
+
+
+def test_a_machine_without_prometheus_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(setup_env, "cache_dir", lambda: tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert (
+        why_no_prometheus() == "no prometheus on the PATH, and no Debian to get it from: install it"
+    )
+    for name in ("prometheus", "promtool"):
+        (tmp_path / name).touch(0o755)
+    assert why_no_prometheus() == ""
 
 
 # require_classes ----------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ import release as releases
 import yaml
 from cluster import Cluster, ClusterError
 from integration.chart.rendering import LOADER, MATRIX, Helm
-from integration.chart.schemas import PROMETHEUS_OPERATOR, module
+from integration.chart.schemas import MONITORING, PROMETHEUS_OPERATOR, module
 from plays import play, sft
 from release import (
     CRDS,
@@ -222,15 +222,15 @@ def test_the_charts_s3_server_is_safe_for_runs_and_keeps_its_keys(
 
 @pytest.fixture(scope="module")
 def places(cluster: Cluster) -> Iterator[None]:
-    """The namespaces of the value sets, and the Prometheus operator's two definitions."""
+    """The namespaces of the value sets, and the Prometheus operator's definitions."""
     made = []
-    for name in ("m2r-system", "team-a", "team-b"):
+    for name in ("m2r-system", "team-a", "team-b", "monitoring"):
         if cluster.try_get("namespace", name) is None:
             cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
             made.append(name)
     folder = module(PROMETHEUS_OPERATOR) / "example" / "prometheus-operator-crd"
     definitions = []
-    for plural in ("podmonitors", "servicemonitors"):
+    for plural in MONITORING:
         if cluster.try_get("crd", f"{plural}.monitoring.coreos.com") is None:
             text = (folder / f"monitoring.coreos.com_{plural}.yaml").read_text()
             cluster.apply(yaml.load(text, LOADER))

@@ -20,6 +20,7 @@ import yaml
 from integration.chart.rendering import LOADER
 
 PROMETHEUS_OPERATOR: Final = "github.com/prometheus-operator/prometheus-operator@v0.85.0"
+MONITORING: Final = ("podmonitors", "servicemonitors", "prometheusrules")  # of its kinds
 KUBERNETES: Final = f"k8s.io/kubernetes@v{gotools.KUBERNETES}"
 TEMPLATE: Final = "{{ .ResourceKind }}{{ .KindSuffix }}.json"
 _BOTH: Final = {
@@ -66,7 +67,7 @@ def _builtin() -> Iterator[tuple[str, Schema]]:
 
 def _monitors() -> Iterator[tuple[str, Schema]]:
     folder = module(PROMETHEUS_OPERATOR) / "example" / "prometheus-operator-crd"
-    for plural in ("podmonitors", "servicemonitors"):
+    for plural in MONITORING:
         text = (folder / f"monitoring.coreos.com_{plural}.yaml").read_text()
         crd = yaml.load(text, LOADER)
         for version in crd["spec"]["versions"]:

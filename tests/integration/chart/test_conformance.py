@@ -52,6 +52,7 @@ def test_every_object_conforms_to_the_schema_of_its_kind(
         ("Deployment", "readOnlyRootFilesystem", "readOnlyRootFileSystem"),
         ("PodMonitor", "podMetricsEndpoints", "podMetricEndpoints"),
         ("ServiceMonitor", "honorLabels: true", "honorLabels: 1"),
+        ("PrometheusRule", "for: 5m", "for: soon"),
         ("NetworkPolicy", "policyTypes", "policyType"),
         ("ValidatingAdmissionPolicy", "validations:", "validation:"),
         ("ClusterRole", "verbs:", "verb:"),

@@ -27,6 +27,8 @@ from integration.chart.rendering import (
 )
 
 from m2r_operator.settings import Settings, load
+from m2r_train.telemetry.rules import ALERTS, RUN
+from m2r_train.telemetry.rules import rules as declared_rules
 
 CRDS = ("datasynthesisjobs", "evaljobs", "rlvrjobs", "sftjobs")
 CORE = {
@@ -47,6 +49,7 @@ KEYS = {("Secret", "m2r-system", "m2r-s3")}
 MONITORS = {
     ("ServiceMonitor", "m2r-system", "m2r-operator"),
     ("PodMonitor", "m2r-system", "m2r-runs"),
+    ("PrometheusRule", "monitoring", "m2r-alerts"),
 }
 BOARDS = {
     ("ConfigMap", "monitoring", f"m2r-dashboard-{name}")
@@ -445,6 +448,64 @@ def test_a_monitored_run_is_named_by_labels_that_no_series_has(helm: Helm) -> No
     used = {label for series in TRAINER_SERIES for label in series.labels}
     assert "kind" in used
     assert not targets & used
+
+
+def test_the_rules_are_those_of_the_package_and_link_to_the_runbook_that_is_given(
+    each_helm: Helm,
+) -> None:
+    given = {"enabled": True, "labels": {"release": "prom"}, "runbook": "https://wiki.lab/m2r"}
+    (found,) = of(
+        each_helm.objects({"metrics": {"prometheusRule": given}}), "PrometheusRule"
+    ).values()
+    assert found["metadata"]["namespace"] == "m2r-system"
+    assert found["metadata"]["labels"]["release"] == "prom"
+    moved = {one["alert"]: one["annotations"].pop("runbook_url") for one in alerts(found["spec"])}
+    assert moved == {one.name: f"https://wiki.lab/m2r#{one.name.lower()}" for one in ALERTS}
+    declared = declared_rules()
+    for one in alerts(declared):
+        del one["annotations"]["runbook_url"]
+    assert found["spec"] == declared
+    on = {"metrics": {"prometheusRule": {"enabled": True}}}
+    (as_it_is,) = of(each_helm.objects(on), "PrometheusRule").values()
+    assert as_it_is["spec"] == declared_rules()
+
+
+def alerts(spec: dict[str, Any]) -> list[dict[str, Any]]:
+    """The alerts of a file of rules."""
+    return [one for group in spec["groups"] for one in group["rules"] if "alert" in one]
+
+
+def test_the_monitor_asks_the_port_and_reads_the_labels_that_the_operator_gives_pods(
+    helm: Helm,
+) -> None:
+    job = json.loads((ROOT / "tests" / "golden" / "quickstart-rlvr-job.json").read_text())
+    pod = job["spec"]["template"]
+    ports = [port["name"] for c in pod["spec"]["containers"] for port in c["ports"]]
+    (monitor,) = of(helm.objects(ALL), "PodMonitor").values()
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    assert [endpoint["port"]] == ports
+    (wanted,) = monitor["spec"]["selector"]["matchExpressions"]
+    assert wanted == {"key": "m2r.dev/kind", "operator": "Exists"}
+    assert wanted["key"] in pod["metadata"]["labels"]
+    given = {re.sub(r"\W", "_", name) for name in pod["metadata"]["labels"]}
+    sources = [s for one in endpoint["relabelings"] for s in one.get("sourceLabels", [])]
+    prefix = "__meta_kubernetes_pod_label_"
+    assert {s.removeprefix(prefix) for s in sources if s.startswith(prefix)} == given & {
+        "m2r_dev_name", "m2r_dev_kind",
+    }  # fmt: skip
+
+
+def test_what_identifies_a_run_in_the_rules_is_what_the_monitor_puts_on_its_series(
+    helm: Helm,
+) -> None:
+    """`namespace` is the target's own; the other two are written from the pod's labels."""
+    (monitor,) = of(helm.objects(ALL), "PodMonitor").values()
+    (endpoint,) = monitor["spec"]["podMetricsEndpoints"]
+    written = {one.get("targetLabel") for one in endpoint["relabelings"]}
+    assert set(RUN.split(", ")) - written == {"namespace"}
+    assert not any(one.get("targetLabel") == "namespace" for one in endpoint["relabelings"])
+    dropped = [one["regex"] for one in endpoint["relabelings"] if one["action"] == "labeldrop"]
+    assert not any(re.fullmatch(regex, label) for regex in dropped for label in RUN.split(", "))
 
 
 def test_dashboards_are_given_as_they_are_to_the_sidecar_that_looks_for_them(

@@ -37,6 +37,7 @@ BAD: list[tuple[Values, str]] = [
     ({"crds": {"enabled": "yes"}}, "crds/enabled"),
     ({"metrics": {"port": 0}}, "metrics/port"),
     ({"metrics": {"podMonitor": {"interval": "often"}}}, "metrics/podMonitor/interval"),
+    ({"metrics": {"prometheusRule": {"runbook": "a: b"}}}, "metrics/prometheusRule/runbook"),
     ({"networkPolicy": {"trainer": {"storePorts": []}}}, "networkPolicy/trainer/storePorts"),
     ({"networkPolicy": {"trainer": {"storeCidrs": ["any"]}}}, "networkPolicy/trainer/storeCidrs"),
     ({"admission": {"actions": []}}, "admission/actions"),

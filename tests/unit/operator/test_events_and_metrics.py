@@ -15,7 +15,7 @@ from simtime import cancelled, simulate, until
 from m2r_operator import events
 from m2r_operator.client import Client
 from m2r_operator.events import Recorder, manifest
-from m2r_operator.metrics import FINISHED, OPERATOR_SERIES, Metrics
+from m2r_operator.metrics import FINISHED, OPERATOR_SERIES, UNFINISHED, Metrics
 from m2r_operator.state import Event, Measured, RunSeen
 
 STARTED = Event(reason="Started", message="attempt 1", attempt=1)
@@ -130,6 +130,29 @@ def test_the_facts_of_finished_runs_are_bounded_to_the_newest() -> None:
     kept = {labels[2] for name, labels in found if name == "m2r_run_steps"}
     assert len(kept) == FINISHED
     assert kept == {f"r{n}" for n in range(5, FINISHED + 5)}
+
+
+def begun(name: str, disruptions: int = 0) -> RunSeen:
+    status = {"phase": "Running", "attempt": 1 + disruptions,
+              "restarts": {"charged": 1, "disruptions": disruptions}}  # fmt: skip
+    return seen(rlvr(name, status=status))
+
+
+def disruptions_shown(*runs: RunSeen) -> dict[str, float]:
+    found = samples(shown(*runs))
+    return {key[2]: value for (name, key), value in found.items() if name == "m2r_run_disruptions"}
+
+
+def test_disruptions_are_told_of_runs_that_have_begun_and_not_ended() -> None:
+    first = seen(rlvr("first", status={"phase": "Running", "attempt": 1}))
+    waiting = seen(rlvr("waiting"))
+    found = disruptions_shown(first, begun("again", 3), finished("c"), waiting)
+    assert found == {"first": 0, "again": 3}
+
+
+def test_the_disruptions_told_are_bounded_to_the_most_disrupted_runs() -> None:
+    found = disruptions_shown(*(begun(f"r{n}", n) for n in range(UNFINISHED + 5)))
+    assert set(found) == {f"r{n}" for n in range(5, UNFINISHED + 5)}
 
 
 def test_what_is_counted_has_closed_labels_whatever_comes() -> None:

@@ -20,6 +20,7 @@ from m2r_train.store import LocalStore, Run, read_head
 from m2r_train.store.base import Watch
 from m2r_train.telemetry.progress import Progress
 
+_AGE = "m2r_checkpoint_last_timestamp_seconds"
 KEEP = 1
 TOTAL = 100
 
@@ -187,6 +188,66 @@ def test_a_mishap_of_training_does_not_undo_the_save_before_it(
         raise ZeroDivisionError
     timer.join()
     assert committed(tmp_path) == {2: 2.0}
+
+
+def gauge(ctx: Context, name: str) -> float:
+    value = ctx.metrics.registry.get_sample_value(name)
+    assert value is not None
+    return value
+
+
+def test_the_age_of_what_is_saved_is_that_of_its_copy_and_only_once_it_is_committed(
+    tmp_path: Path, held: HeldStore
+) -> None:
+    ctx = context(tmp_path, store=held)
+    assert gauge(ctx, _AGE) == 0
+    before = time.time()
+    with ctx.running(TOTAL):
+        began = gauge(ctx, _AGE)
+        assert before <= began <= time.time()
+        Training(ctx).steps(0, 1)
+        copied = time.time()
+        assert held.begun.wait(60)
+        assert gauge(ctx, _AGE) == began
+        held.open.set()
+    assert began < gauge(ctx, _AGE) <= copied
+
+
+def test_an_attempt_that_goes_on_tells_the_step_it_goes_on_from(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    with ctx.running(TOTAL):
+        Training(ctx).steps(0, 1)
+    again = context(tmp_path, attempt=2)
+    again.restore(lambda _: None, keep=KEEP)
+    assert gauge(again, "m2r_checkpoint_last_step") == 2
+
+
+def test_goodput_counts_what_was_saved_over_all_attempts_and_the_time_of_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("m2r_train.stages.saving.time.time", lambda: now[0])
+    first = context(tmp_path)
+    first.started = 1000.0
+    with first.running(TOTAL):
+        training = Training(first)
+        for step in range(3):  # the third is lost: it is in no checkpoint
+            first._phases = {"train": 10.0, "checkpoint": 5.0}
+            now[0] += 20.0
+            training.step(step)
+    assert gauge(first, "m2r_goodput_ratio") == pytest.approx(2 * 10 / 40, abs=0.01)
+    now[0] += 140.0  # the pod was taken away
+    second = context(tmp_path, attempt=2)
+    second.started = 1000.0
+    second.restore(lambda _: None, keep=KEEP)
+    assert gauge(second, "m2r_goodput_ratio") == pytest.approx(2 * 10 / 200, abs=0.01)
+    with second.running(TOTAL, 2):
+        training = Training(second)
+        for step in (2, 3):
+            second._phases = {"train": 10.0}
+            training.step(step)
+    assert gauge(second, "m2r_goodput_ratio") == pytest.approx(4 * 10 / 200, abs=0.01)
+    assert [row["step"] for row in second.timings.rows] == [0, 1, 2, 3]
 
 
 def test_the_last_step_is_committed_before_anything_is_published(tmp_path: Path) -> None:

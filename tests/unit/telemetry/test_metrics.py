@@ -40,7 +40,7 @@ CONTRACT = {
     "m2r_alarm": ("sign",), "m2r_checkpoint_seconds": ("phase",),
     "m2r_checkpoint_wait_seconds_total": (),
     "m2r_checkpoint_interval_steps": (), "m2r_checkpoint_bytes": (), "m2r_checkpoint_last_step": (),
-    "m2r_goodput_ratio": (),
+    "m2r_checkpoint_last_timestamp_seconds": (), "m2r_goodput_ratio": (),
     "m2r_model_flops_utilization_ratio": (), "m2r_eval_score": ("benchmark", "subtask"),
     "m2r_synthesis_samples_total": ("stage", "outcome"),
     "m2r_store_errors_total": ("operation", "error"),
@@ -129,7 +129,7 @@ def test_a_whole_run_of_six_tasks_stays_inside_the_series_budget() -> None:
             "step": place, "task": task, "reward": 0.5, "reward_std": 0.1, "accuracy": 0.5,
             "difficulty": 0.4, "format_valid": 1.0, component: 0.5,
         })  # fmt: skip
-    assert 100 < len(scrape(metrics)) <= 150 + 6 + 13  # signs, evaluation, the attempt
+    assert 100 < len(scrape(metrics)) <= 150 + 6 + 14  # signs, evaluation, attempt, age
 
 
 def test_the_text_has_no_created_series() -> None:

@@ -68,6 +68,9 @@ def test_metrics_show_what_is_set_also_under_labels_that_were_closed_later(
 
 
 def lingering(server: StatusServer, enough: Callable[[], bool] = lambda: False) -> threading.Thread:
+    deadline = time.monotonic() + 30
+    while not server._scraped and time.monotonic() < deadline:
+        time.sleep(0.01)  # a scrape is noted after its answer is out
     thread = threading.Thread(target=server.linger, args=(enough,), daemon=True)
     thread.start()
     return thread
