@@ -282,10 +282,14 @@ class Judge(Model):
     """Who scores the chains."""
 
     model: ModelRef | None = Field(
-        default=None, description="Judge that the run's own pods load; refused in this version."
+        default=None,
+        description="Judge that the run's own pods load, when all chains are written.",
     )
     endpoint: EndpointRef | None = Field(
         default=None, description="Judge behind an OpenAI-compatible endpoint."
+    )
+    engine: Engine = Field(
+        default="vllm", description="What the judge of model replies with; vllm or inprocess."
     )
     prompt: LongText | None = Field(
         default=None,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from m2r_train.api.common import Engine, JobSpec
+from m2r_train.api.common import EndpointRef, Engine, JobSpec
 from m2r_train.api.refs import DatasetRef, Metadata, ModelRef
-from m2r_train.api.schema import API_VERSION, Model, Rule, list_map, unique_keys
+from m2r_train.api.schema import API_VERSION, Model, Rule, exactly_one, list_map, unique_keys
 from m2r_train.api.status import JobStatus
 
 BenchmarkName = Literal[
@@ -23,6 +23,8 @@ BenchmarkName = Literal[
     "synthetic",
 ]
 ScoringRule = Literal["official", "vlmevalkit", "lmms-eval"]
+PromptForm = Literal["Tagged", "Published"]
+JUDGED: Final = ("mathvista", "mathverse", "logicvista")  # those that ask a judge, if there is one
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -36,6 +38,11 @@ class Benchmark(Model):
     rule: ScoringRule = Field(
         default="official",
         description="Whose rules score the answers; lmms-eval for cv-bench and vsi-bench only.",
+    )
+    form: PromptForm = Field(
+        default="Tagged",
+        description="Tagged: reasoning and <answer>, which is scored; Published: the published "
+        "form, all is scored.",
     )
     frames: Annotated[int, Field(ge=1, le=1024)] = Field(
         default=32, description="Frames shown of a video, evenly spaced."
@@ -51,6 +58,12 @@ class Benchmark(Model):
             cel="self.rule != 'lmms-eval' || self.name in ['cv-bench', 'vsi-bench']",
             message="must be official or vlmevalkit for this benchmark; set it to one",
             check=lambda b: b.rule != "lmms-eval" or b.name in ("cv-bench", "vsi-bench"),
+        ),
+        Rule(
+            path="form",
+            cel="self.form == 'Tagged' || self.name != 'synthetic'",
+            message="must be Tagged for synthetic, which has no published form; set it to that",
+            check=lambda b: b.form == "Tagged" or b.name != "synthetic",
         ),
     )
 
@@ -78,6 +91,34 @@ class Generation(Model):
     )
 
 
+class AnswerJudge(Model):
+    """Who reads and compares answers where a benchmark's published protocol asks a model to."""
+
+    model: ModelRef | None = Field(
+        default=None, description="Judge that the run's own pods load, after all answers are there."
+    )
+    endpoint: EndpointRef | None = Field(
+        default=None, description="Judge behind an OpenAI-compatible endpoint."
+    )
+    engine: Engine = Field(
+        default="vllm", description="What the judge of model replies with; vllm or inprocess."
+    )
+    retries: Annotated[int, Field(ge=0, le=20)] = Field(
+        default=4,
+        description="Further questions about an answer whose reply cannot be read, each half a "
+        "degree of temperature warmer.",
+    )
+    max_completion_tokens: Annotated[int, Field(ge=1, le=131072)] = Field(
+        default=512, description="Longest reply in tokens."
+    )
+    fallback: Literal["None", "Rules"] = Field(
+        default="None",
+        description="What scores an answer when no reply could be read: nothing (it is wrong), or "
+        "the rules.",
+    )
+    rules = (exactly_one("model", "endpoint"),)
+
+
 class Gate(Model):
     """A score that the model has to reach."""
 
@@ -98,6 +139,11 @@ class EvalSpec(JobSpec):
     generation: Generation = Field(
         default_factory=Generation, description="How answers are generated."
     )
+    judge: AnswerJudge | None = Field(
+        default=None,
+        description="Model that judges answers to mathvista, mathverse and logicvista; left out: "
+        "rules stand in for it.",
+    )
     gates: tuple[Gate, ...] = Field(
         default=(),
         max_length=16,
@@ -108,6 +154,13 @@ class EvalSpec(JobSpec):
         *JobSpec.rules,
         unique_keys("benchmarks", "benchmarks", "name"),
         unique_keys("gates", "gates", "benchmark"),
+        Rule(
+            path="judge",
+            cel="!has(self.judge) || self.benchmarks.exists(b, "
+            "b.name in ['mathvista', 'mathverse', 'logicvista'])",
+            message="is asked by mathvista, mathverse and logicvista only; add one or remove it",
+            check=lambda s: s.judge is None or any(b.name in JUDGED for b in s.benchmarks),
+        ),
         Rule(
             path="gates",
             cel="self.gates.all(g, self.benchmarks.exists(b, b.name == g.benchmark))",

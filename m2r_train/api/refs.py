@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from m2r_train.api.schema import (
+    DataUri,
     Model,
     Ratio,
     Rule,
@@ -85,8 +86,10 @@ class ModelRef(Model):
 class DatasetRef(Model):
     """A dataset: a folder of parquet or JSON lines in a store, or a split of a synthesis run."""
 
-    uri: StoreUri | None = Field(
-        default=None, description="Folder with the dataset in a store: s3://… or file:///…"
+    uri: DataUri | None = Field(
+        default=None,
+        description="Folder in a store (s3://…, file:///…), or a commit of a hub dataset: "
+        "hf://datasets/OWNER/NAME@COMMIT",
     )
     from_: DatasetFrom | None = Field(
         default=None, description="Synthesis run whose result is the dataset; it is waited for."

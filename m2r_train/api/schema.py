@@ -159,6 +159,10 @@ def no_secret(field: str, *, instead: str = "storage.secretRef") -> Rule:
 # --- texts -----------------------------------------------------------------------------------
 # Patterns use what RE2 (the API server), Rust's regex (pydantic) and ECMA-262 have in common.
 _STORE_URI = r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s]*)?|file:///[^\s]*)$"
+_DATA_URI = (
+    r"^(s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9](/[^\s]*)?|file:///[^\s]*"
+    r"|hf://datasets/[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+@[0-9a-f]{40})$"
+)
 _ENDPOINT = r"^https?://[A-Za-z0-9.\[\]:-]+(/[^\s@]*)?$"
 _NAME = r"^[a-z]([-a-z0-9]*[a-z0-9])?$"
 _SUBDOMAIN = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"
@@ -169,6 +173,7 @@ _WORD = r"^[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?$"
 
 PATTERN_HINTS: Final[dict[str, str]] = {
     _STORE_URI: "write s3://bucket/path or file:///path",
+    _DATA_URI: "write s3://bucket/path, file:///path or hf://datasets/owner/name@commit",
     _ENDPOINT: "write http(s)://host:port, without user or password",
     _NAME: "use a-z, 0-9 and -, beginning with a letter and not ending with -",
     _SUBDOMAIN: "use a-z, 0-9, - and ., beginning and ending with a letter or digit",
@@ -179,6 +184,7 @@ PATTERN_HINTS: Final[dict[str, str]] = {
 }
 
 StoreUri = Annotated[str, StringConstraints(max_length=1024, pattern=_STORE_URI)]
+DataUri = Annotated[str, StringConstraints(max_length=1024, pattern=_DATA_URI)]
 Endpoint = Annotated[str, StringConstraints(max_length=512, pattern=_ENDPOINT)]
 RunName = Annotated[str, StringConstraints(min_length=1, max_length=45, pattern=_NAME)]
 ItemName = Annotated[str, StringConstraints(min_length=1, max_length=45, pattern=_NAME)]

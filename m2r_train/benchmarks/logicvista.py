@@ -22,8 +22,12 @@ _MAX_ANSWER_CHARS = 500
 
 def official(record: Record, text: str) -> Judged:
     """The lists of letters are equal, whatever their order and case; duplicates count."""
+    return compared(record, chosen_letters(text))
+
+
+def compared(record: Record, chosen: Sequence[str] | None) -> Judged:
+    """The letters that a text chose against the answer's; None chose nothing."""
     truth = sorted(text_field(record, "answer").lower().split(", "))
-    chosen = chosen_letters(text)
     if chosen is None:
         return Judged(None, 0.0)
     return Judged(", ".join(chosen), float(sorted(c.lower() for c in chosen) == truth))

@@ -47,13 +47,25 @@ _GROUPINGS = (
 
 def official(record: Record, text: str) -> Judged:
     """The published rule without its model: extract, normalise, compare as strings."""
+    return compared(record, extract(record, text))
+
+
+def compared(record: Record, extraction: str) -> Judged:
+    """Normalised and compared with the answer as a string."""
     truth = text_field(record, "answer")
-    normalised = normalise(record, extract(record, text))
+    normalised = normalise(record, extraction)
     return Judged(normalised, float(normalised == truth))
 
 
 def extract(record: Record, text: str) -> str:
     """The extraction's rules in order, quick mode on; the text itself where none applies."""
+    if (found := by_rules(record, text)) is not None:
+        return found
+    return next((q for q in map(_quoted, text.split("\n")) if q is not None), text)
+
+
+def by_rules(record: Record, text: str) -> str | None:
+    """The extraction of a text that is an answer already; None where a model's turn would be."""
     if not text:
         return ""
     if _is_choice(record) and text in texts_field(record, "choices"):
@@ -63,7 +75,7 @@ def extract(record: Record, text: str) -> str:
         return str(whole)
     if kind == "float" and (number := as_float(text)) is not None:
         return str(number)
-    return next((q for q in map(_quoted, text.split("\n")) if q is not None), text)
+    return None
 
 
 def normalise(record: Record, extraction: str) -> str | None:

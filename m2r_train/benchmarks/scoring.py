@@ -50,8 +50,12 @@ def score_set(
     rule: Rule,
     answer: AnswerForm,
     partial: bool = False,
+    verdicts: Sequence[Judged] | None = None,
 ) -> Result:
-    """Score records that carry their ``prediction``; ``rule`` is one of the benchmark's."""
+    """Score records that carry their ``prediction``; ``rule`` is one of the benchmark's.
+
+    ``verdicts`` are those of a judge model, in place of the rule's.
+    """
     lax_rule = benchmark.lax.get(rule)
     samples: list[dict[str, Any]] = []
     rows: list[Row] = []
@@ -62,7 +66,11 @@ def score_set(
         samples.append(sample)
         try:
             text = prediction_text(record, answer)
-            judged = _judge(benchmark, rule, record, text, answer)
+            judged = (
+                _judge(benchmark, rule, record, text, answer)
+                if verdicts is None
+                else verdicts[number]
+            )
             lax = _judge(benchmark, lax_rule, record, text, answer) if lax_rule else None
         except RecordError as error:
             sample |= {"extracted": None, "score": None, "error": str(error)}

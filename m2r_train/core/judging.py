@@ -110,14 +110,21 @@ def template_fault(template: str) -> str | None:
 
 def prompt(template: str, *, question: str, answer: str, chain: str) -> str:
     """The template with its fields as JSON strings, each filled once: no text can add a field."""
-    values = {"question": question, "answer": answer, "chain": chain}
+    return fill(template, {"question": question, "answer": answer, "chain": chain})
 
-    def fill(match: re.Match[str]) -> str:
+
+def fill(template: str, values: Mapping[str, str]) -> str:
+    """The template with each ``{name}`` as a JSON string, and ``{{`` as a brace.
+
+    Raises KeyError for a field without a value.
+    """
+
+    def one(match: re.Match[str]) -> str:
         if match[0] in ("{{", "}}"):
             return match[0][0]
         return json.dumps(values[match[1]], ensure_ascii=False)
 
-    return _FIELD.sub(fill, template)
+    return _FIELD.sub(one, template)
 
 
 def parse_verdict(text: str) -> Verdict:

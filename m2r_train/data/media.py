@@ -48,6 +48,15 @@ class Album:
         pictures = list(cell) if isinstance(cell, list | tuple) else [cell]
         return tuple(self._picture(picture, name) for picture in pictures)
 
+    def has(self, path: str) -> bool:
+        """Whether a file of this relative path is there, whatever it is."""
+        if "\0" in path:
+            return False
+        try:
+            return any((folder / path).exists() for folder in (self.beside, self.root))
+        except OSError:  # a name too long
+            return False
+
     def _picture(self, cell: object, name: str) -> bytes:
         label = name
         path = None

@@ -2,7 +2,8 @@
 
 Parquet with image columns (MathVista, MathVision, MathVerse, DynaMath, We-Math, CV-Bench), JSON
 beside a folder of images (LogicVista), JSON lines beside a folder of frames (VSI-Bench:
-``<dataset>/<scene_name>/*.jpg``, frames in the order of their names).
+``<dataset>/<scene_name>/*.jpg``, frames in the order of their names). Pictures and frames may as
+well lie in ZIP archives anywhere in the folder, which are not unpacked.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from m2r_train.api.errors import DataError
+from m2r_train.data.archives import Archives
 from m2r_train.data.layout import find_files
 from m2r_train.data.media import Album
 from m2r_train.data.problem import Problem
@@ -54,14 +57,29 @@ def read_published(name: str, folder: Path, split: str | None, frames: int) -> l
     be read and for a record whose picture or frames are not there: names file, record and remedy.
     """
     root = folder.resolve()
-    pool: dict[bytes, bytes] = {}
     found: list[Published] = []
+    with closing(Archives(root)) as archives:
+        _read(name, root, split, frames, archives, found)
+    if not found:
+        raise DataError(f"{folder}: no record of {name}; copy the benchmark again")
+    return found
+
+
+def _read(
+    name: str,
+    root: Path,
+    split: str | None,
+    frames: int,
+    archives: Archives,
+    found: list[Published],
+) -> None:
+    pool: dict[bytes, bytes] = {}
     for file in _files(name, root, split):
         album = Album(root, file.parent, pool=pool)
         done = len(found)
         try:
             for row in _rows(file):
-                found.append(_published(name, row, file, album, frames))
+                found.append(_published(name, row, file, album, archives, frames))
         except Problem as problem:
             raise DataError(
                 f"{file.relative_to(root)} record {len(found) - done + 1}: {problem}"
@@ -71,9 +89,6 @@ def read_published(name: str, folder: Path, split: str | None, frames: int) -> l
                 f"{file.relative_to(root)}: not readable after record {len(found) - done} "
                 f"({' '.join(str(error).split())[:160]}); copy the benchmark again"
             ) from error
-    if not found:
-        raise DataError(f"{folder}: no record of {name}; copy the benchmark again")
-    return found
 
 
 def evenly(count: int, wanted: int) -> list[int]:
@@ -112,7 +127,7 @@ def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _published(
-    name: str, row: Mapping[str, Any], file: Path, album: Album, frames: int
+    name: str, row: Mapping[str, Any], file: Path, album: Album, archives: Archives, frames: int
 ) -> Published:
     columns = _PICTURES.get(name, ())
     record = {k: v for k, v in row.items() if k not in columns or isinstance(v, str)}
@@ -120,14 +135,14 @@ def _published(
     if name == "dynamath" and record.get("varid") is None and numbered:
         record["varid"] = numbered.group(1)  # one split, sample_variant1..10, for each variant
     if name == "vsi-bench":
-        return Published(record, (), _frames(record, album, frames))
+        return Published(record, (), _frames(record, album, archives, frames))
     column = next((c for c in columns if row.get(c) is not None), None)
     if column is None:
         raise Problem("image missing", f"none of the columns {', '.join(columns)} has a picture")
     cell = row[column]
     if name == "logicvista":
         cell = _beside(str(cell), album)
-    return Published(record, album.load(cell, column))
+    return Published(record, album.load(_unzipped(cell, column, album, archives), column))
 
 
 def _beside(name: str, album: Album) -> str:
@@ -135,20 +150,32 @@ def _beside(name: str, album: Album) -> str:
     return f"images/{name}" if (album.beside / "images" / name).exists() else name
 
 
-def _frames(record: Mapping[str, Any], album: Album, wanted: int) -> tuple[bytes, ...]:
+def _unzipped(cell: object, column: str, album: Album, archives: Archives) -> object:
+    """The bytes of a path that no file has and an archive does; else the cell as it is."""
+    if not isinstance(cell, str) or album.has(cell):
+        return cell
+    found = archives.read(cell, f"{column} {cell[:120]}")
+    return cell if found is None else {"bytes": found}
+
+
+def _frames(
+    record: Mapping[str, Any], album: Album, archives: Archives, wanted: int
+) -> tuple[bytes, ...]:
     place = f"{record.get('dataset')}/{record.get('scene_name')}"
     folder = (album.root / place).resolve()
     if not folder.is_relative_to(album.root):
         raise Problem("image path", f"video {place}: leaves the dataset's folder")
-    files = _pictures_in(folder)
-    if not files:
+    names = [f"{place}/{file.name}" for file in _pictures_in(folder)]
+    names = names or [n for n in archives.names(place) if Path(n).suffix.lower() in _FRAMES]
+    if not names:
         raise Problem(
             "image missing",
             f"video {place}: no folder of frames; write the video's frames there as .jpg files "
-            "(videos are not decoded in this version)",
+            "(no library that this version depends on decodes videos)",
         )
-    chosen = [files[i] for i in evenly(len(files), wanted)]
-    return album.load([f"{place}/{file.name}" for file in chosen], f"video {place}")
+    chosen = [names[i] for i in evenly(len(names), wanted)]
+    cells = [_unzipped(name, f"video {place}", album, archives) for name in chosen]
+    return album.load(cells, f"video {place}")
 
 
 def _pictures_in(folder: Path) -> Sequence[Path]:

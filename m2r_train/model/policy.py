@@ -29,7 +29,7 @@ from m2r_train.core.packing import PackedRows
 from m2r_train.core.records import Sample
 from m2r_train.model.attention import use_rows
 from m2r_train.model.lora import Adapters, merged_state, plain
-from m2r_train.model.prompts import messages
+from m2r_train.model.prompts import SYSTEM_PROMPT, messages
 from m2r_train.model.sight import Sight, tokens_of
 from m2r_train.model.vision import (
     Clip,
@@ -148,17 +148,23 @@ class Policy:
         self.processor.save_pretrained(folder)
 
     def lay_out(
-        self, samples: Sequence[Sample], extents: Sequence[Sequence[Extent]]
+        self,
+        samples: Sequence[Sample],
+        extents: Sequence[Sequence[Extent]],
+        system: str | None = SYSTEM_PROMPT,
     ) -> list[Prompt]:
         """Lay out each sample's prompt; ``extents[i]`` are those of its pictures, then its clip.
 
+        ``system`` is the system turn; None: without.
         Pixels are not needed: bins by token count can be made without decoding an image.
         """
         grids = [tuple(self._grid(extent) for extent in own) for own in extents]
         texts = [
             _expand(
                 self.tokenizer.apply_chat_template(
-                    messages(sample, self._control), tokenize=False, add_generation_prompt=True
+                    messages(sample, self._control, system),
+                    tokenize=False,
+                    add_generation_prompt=True,
                 ),
                 own,
                 (self.processor.image_token, self.processor.video_token),

@@ -15,12 +15,15 @@ SYSTEM_PROMPT = (
 )
 
 
-def messages(sample: Sample, control: Iterable[str] = ()) -> list[dict[str, Any]]:
+def messages(
+    sample: Sample, control: Iterable[str] = (), system: str | None = SYSTEM_PROMPT
+) -> list[dict[str, Any]]:
     """The system and user turns of a sample; images come before the text, in order.
 
-    A chat template may drop the system turn (the tiny preset's does, to save tokens). Strings of
-    ``control`` (the tokenizer's special tokens) in the user's text are broken up, so that a
-    question which mentions ``<|image_pad|>`` stays text and cannot forge a turn.
+    ``system`` None leaves that turn out. A chat template may drop the system turn (the tiny
+    preset's does, to save tokens). Strings of ``control`` (the tokenizer's special tokens) in the
+    user's text are broken up, so that a question which mentions ``<|image_pad|>`` stays text and
+    cannot forge a turn.
     """
     content: list[dict[str, str]] = [{"type": "image"} for _ in sample.images]
     if sample.video is not None:
@@ -33,7 +36,5 @@ def messages(sample: Sample, control: Iterable[str] = ()) -> list[dict[str, Any]
     for token in control:
         text = text.replace(token, f"{token[:1]} {token[1:]}")
     content.append({"type": "text", "text": text})
-    return [
-        {"role": "system", "content": SYSTEM_PROMPT},
-        {"role": "user", "content": content},
-    ]
+    turns: list[dict[str, Any]] = [{"role": "user", "content": content}]
+    return turns if system is None else [{"role": "system", "content": system}, *turns]

@@ -13,12 +13,12 @@ from typing import Any
 from m2r_train.api.errors import DataError
 from m2r_train.api.evaljob import Benchmark
 from m2r_train.benchmarks.base import Benchmark as Rules
-from m2r_train.benchmarks.base import RecordError, Row
+from m2r_train.benchmarks.base import Judged, RecordError, Row
 from m2r_train.benchmarks.figures import prefixed
 from m2r_train.benchmarks.kept import Mode, draws, facts, over_draws, with_headline
 from m2r_train.benchmarks.prompts import question
 from m2r_train.benchmarks.registry import BENCHMARKS
-from m2r_train.benchmarks.scoring import Result, score_set
+from m2r_train.benchmarks.scoring import AnswerForm, Result, score_set
 from m2r_train.core.estimates import Figure
 from m2r_train.core.records import Sample
 from m2r_train.data.published import Published, read_published
@@ -36,6 +36,8 @@ class Questions:
         """
         self.asked = asked
         self.rules: Rules = BENCHMARKS[asked.name]
+        self.published_form = asked.form == "Published"
+        self.answer: AnswerForm = "raw" if self.published_form else "tagged"
         self.unscored: list[str] = []
         kept = [(one, q) for one in published if (q := self._question(one)) is not None]
         self.records = [one.record for one, _ in kept]
@@ -77,7 +79,8 @@ class Questions:
         return {
             "headline": own.headline(figures),
             "rule": self.asked.rule,
-            "answer": "tagged",
+            "form": self.asked.form,
+            "answer": self.answer,
             "judge": own.judge.get(self.asked.rule, "not needed"),
             "partial": bool(self.missing or self.unscored),
             "missing": self.missing,
@@ -92,13 +95,26 @@ class Questions:
                 record | {"prediction": row[mode][i]["text"]}
                 for record, row in zip(self.records, rows, strict=True)
             ]
-            figures = self._scored(answered).figures
+            said = [row[mode][i].get("judged") for row in rows]
+            verdicts = [
+                Judged(one["extracted"], row[mode][i]["score"])
+                for one, row in zip(said, rows, strict=True)
+                if one is not None
+            ]
+            figures = self._scored(answered, verdicts or None).figures
             drawn.append(with_headline(figures, self.rules.headline(figures)))
         return over_draws(drawn)
 
-    def _scored(self, answered: Sequence[dict[str, Any]]) -> Result:
+    def _scored(
+        self, answered: Sequence[dict[str, Any]], verdicts: Sequence[Judged] | None = None
+    ) -> Result:
         result = score_set(
-            self.rules, answered, rule=self.asked.rule, answer="tagged", partial=True
+            self.rules,
+            answered,
+            rule=self.asked.rule,
+            answer=self.answer,
+            partial=True,
+            verdicts=verdicts,
         )
         if result.errors or result.summary is None:
             raise AssertionError(f"records were checked when they were loaded: {result.errors[:1]}")
@@ -107,7 +123,7 @@ class Questions:
     def _question(self, one: Published) -> str | None:
         try:
             self.rules.scorer(self.asked.rule, cut=True)(one.record, "")
-            return question(self.asked.name, one.record)
+            return question(self.asked.name, one.record, published=self.published_form)
         except RecordError as error:
             self.unscored.append(f"{self._id(one.record, len(self.unscored))}: {error}")
             return None

@@ -197,10 +197,13 @@ class Context:
         self._resumed(step, lost=None if begun is None else max(0, begun - step))
         return step
 
-    def restore_parts(self) -> None:
-        """Tell how many parts of the work are in the journal; none of those is lost."""
+    def restore_parts(self, part: Callable[[str], bool] = lambda _key: True) -> None:
+        """Tell how many parts of the work are in the journal; none of those is lost.
+
+        ``part``: whether an entry is one.
+        """
         if not self.place.helps:
-            self._resumed(len(self.run.journal_keys()), lost=0)
+            self._resumed(sum(map(part, self.run.journal_keys())), lost=0)
 
     def _resumed(self, step: int, lost: int | None) -> None:
         """Tell where this attempt begins, unless it is the run's first.

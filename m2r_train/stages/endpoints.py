@@ -1,26 +1,26 @@
-"""A teacher and a judge behind an endpoint: what they are asked, and many requests at a time."""
+"""Teachers and judges behind an endpoint: many requests at a time."""
 
 from __future__ import annotations
 
 import base64
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, TypeVar
 
 from m2r_train.api.common import API_KEY, EndpointRef, key_variable
-from m2r_train.api.datasynthesis import Generator, Judge
+from m2r_train.api.datasynthesis import Generator
 from m2r_train.api.errors import ConfigError
 from m2r_train.core import judging
 from m2r_train.core.backoff import Backoff
-from m2r_train.core.quality import NOTHING, grade
-from m2r_train.core.records import Quality, Sample
+from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
-from m2r_train.model.prompts import SYSTEM_PROMPT, messages
+from m2r_train.model.prompts import SYSTEM_PROMPT
 from m2r_train.rollout.endpoint import EndpointChat
+from m2r_train.stages.grading import VERDICT_TOKENS, Turn, question
+from m2r_train.stages.replies import Question
 
 _SEED_BITS = 31  # endpoints take a signed 32-bit seed
-_VERDICT_TOKENS = 1024
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -76,88 +76,63 @@ class EndpointTeacher:
         return self._chat.answer(request, self._seed, "teach", sample.id, which)
 
 
-class EndpointJudge:
-    """Implements ``Judge``: output bound to a schema, canaries mixed in, asked again on rubbish.
+class EndpointGrader:
+    """Implements ``Grader``: an endpoint whose output is bound to the verdict's schema."""
 
-    What the rules see to be no chain, or to speak to its judge, gets 0 and is not sent.
-    """
-
-    def __init__(self, seed: int, asked: Judge, ref: EndpointRef) -> None:
+    def __init__(self, seed: int, ref: EndpointRef) -> None:
         """Raises ConfigError without the key that the spec names."""
-        self._seed, self._asked, self._ref = seed, asked, ref
+        self._seed, self._ref = seed, ref
         self._chat = chat("quality.judge.endpoint", ref)
 
-    def __call__(self, part: int, pairs: Sequence[tuple[Sample, str]]) -> list[Quality | None]:
-        """Scores in order.
+    def __call__(self, turns: Sequence[Turn]) -> list[str]:
+        """See ``Grader``. Raises as ``EndpointChat.answer``."""
+        return _all(self._ask, turns, self._ref.concurrency)
 
-        Raises:
-            ConfigError: the judge missed too many of the part's canaries; else as the endpoint.
-        """
-        if not pairs:
-            return []
-        places = judging.canary_places(
-            self._seed, part, len(pairs), self._asked.canary_every, len(judging.CANARIES)
-        )
-        before: dict[int, list[judging.Canary]] = {}
-        for at, kind in places:
-            before.setdefault(at, []).append(judging.CANARIES[kind])
-        items: list[tuple[Sample, str] | judging.Canary] = []
-        for i in range(len(pairs) + 1):
-            items += before.get(i, [])
-            items += pairs[i : i + 1]
-        numbered = enumerate(items)
-        verdicts = _all(lambda one: self._score(part, *one), numbered, self._ref.concurrency)
-        told = list(zip(items, verdicts, strict=True))
-        found = [judging.finds(x, q) for x, q in told if isinstance(x, judging.Canary)]
-        if fault := judging.judge_fault(found, self._asked.canaries_missed):
-            raise ConfigError(f"spec.quality.judge: {fault}")
-        return [q for x, q in told if not isinstance(x, judging.Canary)]
+    def _ask(self, turn: Turn) -> str:
+        shown = pictures(turn.sample) if turn.sample is not None else []
+        request = {
+            "messages": [
+                {"role": "user", "content": [*shown, {"type": "text", "text": turn.text}]}
+            ],
+            "temperature": 0.0,
+            "max_tokens": VERDICT_TOKENS,
+            "seed": _seed(self._seed, *turn.path),
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "verdict", "strict": True, "schema": judging.SCHEMA},
+            },
+        }
+        return self._chat.answer(request, self._seed, *turn.path)
 
-    def _score(
-        self, part: int, at: int, item: tuple[Sample, str] | judging.Canary
-    ) -> Quality | None:
-        if isinstance(item, judging.Canary):
-            text = self._prompt(item.question, item.answer, item.chain)
-            return self._verdict([{"type": "text", "text": text}], part, at)
-        sample, chain = item
-        by_rules = grade(
-            chain,
-            question=sample.question,
-            answer=sample.answer,
-            answer_type=sample.answer_type,
-            options=sample.options or (),
-        )
-        if by_rules.quality == NOTHING:
-            return NOTHING
-        text = self._prompt(question(sample), sample.answer, chain)
-        return self._verdict([*pictures(sample), {"type": "text", "text": text}], part, at)
 
-    def _prompt(self, question: str, answer: str, chain: str) -> str:
-        template = judge_prompt(self._asked)
-        return judging.prompt(template, question=question, answer=answer, chain=chain)
+class EndpointClient:
+    """Implements ``Client``: requests to an endpoint, some at a time."""
 
-    def _verdict(self, content: list[dict[str, Any]], part: int, at: int) -> Quality | None:
-        answers: list[bool] = []
-        verdict: judging.Verdict | None = None
-        while (move := judging.next_move(answers, self._asked.retries)) == "ask":
-            path = ("judge", part, at, len(answers))
-            request = {
-                "messages": [{"role": "user", "content": content}],
-                "temperature": 0.0,
-                "max_tokens": _VERDICT_TOKENS,
-                "seed": _seed(self._seed, *path),
-                "response_format": {
-                    "type": "json_schema",
-                    "json_schema": {"name": "verdict", "strict": True, "schema": judging.SCHEMA},
-                },
-            }
-            text = self._chat.answer(request, self._seed, *path)
-            try:
-                verdict = judging.parse_verdict(text)
-            except judging.BadVerdict:
-                verdict = None
-            answers.append(verdict is not None)
-        return verdict.quality if move == "take" and verdict is not None else None
+    def __init__(self, path: str, ref: EndpointRef, seed: int) -> None:
+        """Raises ConfigError without the key that the spec names."""
+        self._ref, self._seed = ref, seed
+        self._chat = chat(path, ref)
+
+    def answer(self, requests: Sequence[Question], keep: Callable[[int, str], None]) -> None:
+        """See ``Client.answer``. Raises as ``EndpointChat.answer``, once all under way is done."""
+        pool = ThreadPoolExecutor(self._ref.concurrency)
+        asked = [
+            pool.submit(lambda i, r: keep(i, self._ask(r)), i, r) for i, r in enumerate(requests)
+        ]
+        try:
+            for future in as_completed(asked):
+                future.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _ask(self, asked: Question) -> str:
+        request = {
+            "messages": [{"role": "user", "content": asked.prompt}],
+            "temperature": asked.temperature,
+            "max_tokens": asked.max_tokens,
+            "seed": _seed(self._seed, *asked.path),
+        }
+        return self._chat.answer(request, self._seed, *asked.path)
 
 
 def teacher_prompt(generator: Generator) -> str:
@@ -165,20 +140,9 @@ def teacher_prompt(generator: Generator) -> str:
     return generator.prompt or SYSTEM_PROMPT
 
 
-def judge_prompt(asked: Judge) -> str:
-    """The template of what an endpoint's judge is asked."""
-    return asked.prompt or judging.TEMPLATE
-
-
 def user_turn(sample: Sample) -> list[dict[str, Any]]:
     """The user's turn as training has it: pictures as data URLs, then the question's text."""
     return [*pictures(sample), {"type": "text", "text": question(sample)}]
-
-
-def question(sample: Sample) -> str:
-    """The question with its lettered options."""
-    text: str = messages(sample)[1]["content"][-1]["text"]
-    return text
 
 
 def pictures(sample: Sample) -> list[dict[str, Any]]:

@@ -3,7 +3,8 @@
 Each question is answered several times at the given temperature and once greedily. The headline
 ``overall`` is the mean over tasks of the mean over samples (percent); its standard error takes
 questions, not samples, as the unit. Chunks of questions are kept in the journal, so that a killed
-evaluation goes on where it was.
+evaluation goes on where it was. A judge model, where the spec names one, reads the answers of three
+of the benchmarks after all are there (``stages.judging``).
 """
 
 from __future__ import annotations
@@ -23,10 +24,13 @@ from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
 from m2r_train.core.stats import sample_accuracy
 from m2r_train.model.policy import Policy, Request
+from m2r_train.model.prompts import SYSTEM_PROMPT
 from m2r_train.rollout.base import Completion, RolloutEngine, SamplingParams
 from m2r_train.stages.asking import Questions, questions
 from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import lay_out, request
+from m2r_train.stages.judging import Chunk, asks_a_judge, judged, told
+from m2r_train.stages.replies import is_part
 from m2r_train.stages.rollouts import rollout_engine
 from m2r_train.stages.sharing import parts
 from m2r_train.stages.support import refuse_videos
@@ -36,6 +40,7 @@ from m2r_train.telemetry.tables import results_markdown
 T = TypeVar("T")
 Row = dict[str, Any]
 Score = dict[str, float | int | None]  # value and stderr in percent, n
+Work = list[tuple[str, int, Sequence[Sample]]]  # chunks of questions: benchmark, first, samples
 
 SYNTHETIC = "synthetic"  # the benchmark whose questions are a dataset of ours, or of the user's own
 _ABSENT: Score = {"value": None}
@@ -44,17 +49,57 @@ _ABSENT: Score = {"value": None}
 def run(ctx: Context) -> dict[str, Any]:
     """Evaluate ``spec.model``; publishes ``eval/results.json`` and ``eval/samples/``."""
     spec = cast("EvalSpec", ctx.run_spec.parsed_spec)
-    policy = ctx.policy("model", spec.model)
-    policy.freeze_vision()
-    engine = rollout_engine(spec.generation.engine, policy)
     asked: dict[str, tuple[Sequence[Sample], Questions | None]] = {
         b.name: _questions(ctx, spec, n) for n, b in enumerate(spec.benchmarks)
     }
-    work = [
+    work: Work = [
         (name, start, samples[start : start + spec.generation.batch_size])
         for name, (samples, _) in asked.items()
         for start in range(0, len(samples), spec.generation.batch_size)
     ]
+    tried = [n for n, (name, _, _) in enumerate(work) if asks_a_judge(spec.judge, name)]
+    total = len(work) + len(tried)
+    ctx.restore_parts(is_part)
+    with ctx.running(total):
+        answers = _answered(ctx, spec, asked, work, total)
+        if spec.judge is not None:
+            chunks = [_chunk(asked, work[n], answers[n]) for n in tried]
+            found = judged(ctx, spec.judge, chunks, len(work), total)
+            answers |= {tried[n]: rows for n, rows in found.items()}
+        if ctx.place.helps:
+            return {"step": ctx.done or 0, "steps": total}
+        rows: dict[str, list[Row]] = {benchmark.name: [] for benchmark in spec.benchmarks}
+        for chunk, (benchmark, _, _) in enumerate(work):
+            rows[benchmark] += answers[chunk]
+        published = {name: own for name, (_, own) in asked.items() if own is not None}
+        results = _results(published, rows)
+        results["protocols"] = _protocols(ctx, spec, published, rows)
+        digest = ctx.publish("eval", _files(results, _with_facts(published, rows)))
+    scores = results["benchmarks"]
+    _show(ctx, scores)
+    return {
+        "step": total,
+        "steps": total,
+        "resultsUri": f"{ctx.run.store.uri}/eval",
+        "digest": digest,
+        "scores": scores,
+        "gates": gates_passed(spec, scores),
+    }
+
+
+def _answered(
+    ctx: Context,
+    spec: EvalSpec,
+    asked: Mapping[str, tuple[Sequence[Sample], Questions | None]],
+    work: Work,
+    total: int,
+) -> dict[int, list[Row]]:
+    """The rows of each chunk of ``work`` by its number, scored by rule; a helper's share alone,
+    unless a judge comes after. The model is gone when this returns.
+    """
+    policy = ctx.policy("model", spec.model)
+    policy.freeze_vision()
+    engine = rollout_engine(spec.generation.engine, policy)
     seen: dict[str, list[Row]] = {benchmark.name: [] for benchmark in spec.benchmarks}
     answers: dict[int, list[Row]] = {}
 
@@ -63,35 +108,29 @@ def run(ctx: Context) -> dict[str, Any]:
             with ctx.phase("generate"):
                 name, start, samples = work[chunk]
                 judge = partial(_score, asked[name][1], start)
-                made = _answer(ctx, policy, engine, spec, samples, judge)
+                own = asked[name][1]
+                system = None if own is not None and own.published_form else SYSTEM_PROMPT
+                made = _answer(ctx, policy, engine, spec, samples, judge, system)
             yield b"".join(json.dumps(a, sort_keys=True).encode() + b"\n" for a in made)
 
-    ctx.restore_parts()
-    with ctx.running(len(work)):
-        keys = [f"s{chunk}/answers" for chunk in range(len(work))]
-        for chunk, entry in parts(ctx, keys, make, all_of_them=False):
-            answers[chunk] = [json.loads(line) for line in entry.splitlines()]
-            own = seen[work[chunk][0]]
-            own += answers[chunk]
-            ctx.show_step(len(answers), len(work), score=_overall(own, "sampled"))
-        if ctx.place.helps:
-            return {"step": len(answers), "steps": len(work)}
-        rows: dict[str, list[Row]] = {benchmark.name: [] for benchmark in spec.benchmarks}
-        for chunk, (benchmark, _, _) in enumerate(work):
-            rows[benchmark] += answers[chunk]
-        published = {name: own for name, (_, own) in asked.items() if own is not None}
-        results = _results(published, rows)
-        digest = ctx.publish("eval", _files(results, _with_facts(published, rows)))
-    scores = results["benchmarks"]
-    _show(ctx, scores)
-    return {
-        "step": len(work),
-        "steps": len(work),
-        "resultsUri": f"{ctx.run.store.uri}/eval",
-        "digest": digest,
-        "scores": scores,
-        "gates": gates_passed(spec, scores),
-    }
+    keys = [f"s{chunk}/answers" for chunk in range(len(work))]
+    for chunk, entry in parts(ctx, keys, make, all_of_them=total > len(work)):
+        answers[chunk] = [json.loads(line) for line in entry.splitlines()]
+        own = seen[work[chunk][0]]
+        own += answers[chunk]
+        ctx.show_step(len(answers), total, score=_overall(own, "sampled"))
+    return answers
+
+
+def _chunk(
+    asked: Mapping[str, tuple[Sequence[Sample], Questions | None]],
+    work: tuple[str, int, Sequence[Sample]],
+    rows: Sequence[Row],
+) -> Chunk:
+    name, start, _ = work
+    own = asked[name][1]
+    assert own is not None, "a published benchmark has rules"
+    return Chunk(own, start, rows)
 
 
 def gates_passed(spec: EvalSpec, scores: Mapping[str, Mapping[str, Any]]) -> bool:
@@ -140,7 +179,7 @@ def _questions(
 def _results(
     published: Mapping[str, Questions], rows: Mapping[str, Sequence[Row]]
 ) -> dict[str, Any]:
-    """``eval/results.json``."""
+    """``eval/results.json``, but for the protocols."""
     figures = {
         name: published[name].figures(own) if name in published else all_figures(name, own)
         for name, own in rows.items()
@@ -148,9 +187,26 @@ def _results(
     return {
         "benchmarks": {name: _each(own, Figure.percent) for name, own in figures.items()},
         "intervals": {name: _each(own, Figure.percent_interval) for name, own in figures.items()},
-        "protocols": {name: own.protocol() for name, own in published.items()},
         "questions": sum(map(len, rows.values())),
     }
+
+
+def _protocols(
+    ctx: Context,
+    spec: EvalSpec,
+    published: Mapping[str, Questions],
+    rows: Mapping[str, Sequence[Row]],
+) -> dict[str, dict[str, Any]]:
+    """By what rule, judge and data the figures of each published benchmark were made."""
+    found: dict[str, dict[str, Any]] = {}
+    for n, benchmark in enumerate(spec.benchmarks):
+        name = benchmark.name
+        if name in published:
+            own = published[name].protocol()
+            if spec.judge is not None and asks_a_judge(spec.judge, name):
+                own |= told(ctx, spec.judge, name, rows[name])
+            found[name] = own | {"data": ctx.run_spec.inputs[f"benchmarks[{n}].data"].model_dump()}
+    return found
 
 
 def _each(figures: Mapping[str, Figure], told: Callable[[Figure], T]) -> dict[str, T]:
@@ -181,9 +237,10 @@ def _answer(
     spec: EvalSpec,
     samples: Sequence[Sample],
     judge: Callable[[int, Sample, str], float],
+    system: str | None,
 ) -> list[Row]:
     generation = spec.generation
-    prompts = lay_out(policy, samples)
+    prompts = lay_out(policy, samples, system)
     requests = [request(p, s) for p, s in zip(prompts, samples, strict=True)]
     policy.show([image for r in requests for image in r.images])
     seeds = [derive_seed(ctx.seed, "eval", s.id) for s in samples]

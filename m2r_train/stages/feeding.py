@@ -18,20 +18,24 @@ from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
 from m2r_train.data.images import decode, upright_size
 from m2r_train.model.policy import Extent, Policy, Prompt, Request
+from m2r_train.model.prompts import SYSTEM_PROMPT
 from m2r_train.model.vision import Clip, Picture
 
 _LAYOUT_CHUNK = 512
 
 
-def lay_out(policy: Policy, samples: Sequence[Sample]) -> list[Prompt]:
+def lay_out(
+    policy: Policy, samples: Sequence[Sample], system: str | None = SYSTEM_PROMPT
+) -> list[Prompt]:
     """Prompts of samples, tokenised in chunks (a tokenizer is faster on many texts).
 
-    Raises ``DataError`` for a video whose frames differ in size.
+    ``system`` is the system turn; None: without. Raises ``DataError`` for a video whose frames
+    differ in size.
     """
     prompts: list[Prompt] = []
     for i in range(0, len(samples), _LAYOUT_CHUNK):
         chunk = samples[i : i + _LAYOUT_CHUNK]
-        prompts += policy.lay_out(chunk, [_extents(sample) for sample in chunk])
+        prompts += policy.lay_out(chunk, [_extents(sample) for sample in chunk], system)
     return prompts
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 
-from m2r_train.api.datasynthesis import PICTURE_TASKS, Source
+from m2r_train.api.datasynthesis import PICTURE_TASKS, DataSynthesisSpec, Source
 from m2r_train.core.records import Sample
 from m2r_train.core.rewards import RewardConfig, score
 from m2r_train.core.rng import derive_seed
@@ -81,6 +81,18 @@ def _most_items(source: Source) -> int:
         if rooms.tasks[0] in PICTURE_TASKS:
             pixels *= questions  # pictures with marks are each question's own
     return max(1, min(_MOST_PIXELS // pixels, _MOST_QUESTIONS // questions))
+
+
+def judged_after(spec: DataSynthesisSpec) -> bool:
+    """Whether all chains are written before the first is judged: by a model in the run's pods."""
+    return spec.quality.judge is not None and spec.quality.judge.model is not None
+
+
+def lessons_of(spec: DataSynthesisSpec) -> int:
+    """Parts of the run in which chains are written and judged, as long as questions are few."""
+    if not spec.generator.teaches:
+        return 0
+    return spec.shards * (2 if judged_after(spec) else 1)
 
 
 def make_shard(source: Source, seed: int, start: int, stop: int) -> tuple[bytes, dict[str, int]]:

@@ -43,6 +43,8 @@ def _unsupported(spec: JobSpec) -> Iterator[tuple[str, str]]:
         yield from _engine("rollout.engine", spec.rollout.engine)
     elif isinstance(spec, EvalSpec):
         yield from _engine("generation.engine", spec.generation.engine)
+        if spec.judge is not None and spec.judge.model is not None:
+            yield from _engine("judge.engine", spec.judge.engine)
 
 
 def _teachers(spec: DataSynthesisSpec) -> Iterator[tuple[str, str]]:
@@ -53,11 +55,7 @@ def _teachers(spec: DataSynthesisSpec) -> Iterator[tuple[str, str]]:
     if not spec.generator.teaches:
         yield "quality.judge", "templates' chains are not judged; name a teacher or leave it out"
     if judge.model is not None:
-        yield (
-            "quality.judge.model",
-            "judges inside the run's pods are not in this version; serve the model and name it by "
-            "quality.judge.endpoint, or leave judge out for the built-in rules",
-        )
+        yield from _engine("quality.judge.engine", judge.engine)
     if judge.prompt is not None and (fault := template_fault(judge.prompt)):
         yield "quality.judge.prompt", fault
 

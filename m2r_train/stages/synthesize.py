@@ -34,7 +34,7 @@ from m2r_train.stages import teaching
 from m2r_train.stages.cleaning import cleaned
 from m2r_train.stages.context import Context
 from m2r_train.stages.gathering import Gathered
-from m2r_train.stages.making import Shard, begin_worker, make_shard, shards_of
+from m2r_train.stages.making import Shard, begin_worker, lessons_of, make_shard, shards_of
 from m2r_train.stages.sharing import parts
 
 _FILE_SAMPLES = 4096
@@ -54,7 +54,7 @@ def run(ctx: Context) -> dict[str, Any]:
     spec = cast("DataSynthesisSpec", ctx.run_spec.parsed_spec)
     shards = shards_of(spec.sources, spec.shards)
     chunks = -(-spec.outputs.rlvr // _CHUNK) if spec.difficulty else 0
-    lessons = spec.shards if spec.generator.teaches else 0
+    lessons = lessons_of(spec)
     total = len(shards) + lessons + chunks
     ctx.restore_parts()
     _count(ctx, "verify", {"kept": 0, "dropped": 0})  # a rate sees what comes after a zero

@@ -19,9 +19,10 @@ from m2r_train.core.records import Quality as Scores
 from m2r_train.core.records import Sample
 from m2r_train.core.repetition import has_repetition
 from m2r_train.stages.context import Context
-from m2r_train.stages.endpoints import EndpointJudge, EndpointTeacher, judge_prompt, teacher_prompt
+from m2r_train.stages.endpoints import EndpointGrader, EndpointTeacher, teacher_prompt
 from m2r_train.stages.gathering import Gathered
-from m2r_train.stages.making import chain_fault
+from m2r_train.stages.grading import ChainJudge, judge_prompt
+from m2r_train.stages.making import chain_fault, judged_after
 from m2r_train.stages.sharing import parts
 
 _PART_QUESTIONS = 512  # of a part at most: they are in memory together
@@ -40,7 +41,14 @@ Judge = Callable[[int, Sequence[tuple[Sample, str]]], list[Scores | None]]
 
 
 def lesson_count(spec: DataSynthesisSpec, questions: int) -> int:
-    """Parts in which so many questions are taught: one a shard, or more where they are many."""
+    """Parts in which so many questions are taught, and again as many where a model in the run's
+    pods judges after all is written.
+    """
+    return _part_count(spec, questions) * (2 if judged_after(spec) else 1)
+
+
+def _part_count(spec: DataSynthesisSpec, questions: int) -> int:
+    """One a shard, or more where questions are many."""
     return max(spec.shards, -(-questions // _PART_QUESTIONS)) if spec.generator.teaches else 0
 
 
@@ -63,10 +71,15 @@ def taught(
     ``first`` is the number of the first part, of the run's ``total``. Returns what became of
     questions and of chains.
     """
-    count = lesson_count(spec, len(asked))
+    count = _part_count(spec, len(asked))
     edges = [len(asked) * k // count for k in range(count + 1)]
     chunks = [asked[a:b] for a, b in pairwise(edges)]
-    school = _School(ctx, spec)
+    drafts = None
+    if judged_after(spec):
+        drafts = [f"s{first + k}/written" for k in range(count)]
+        _write(ctx, spec, samples, chunks, drafts, first, total)
+        first += count
+    school = _School(ctx, spec, drafts)
 
     def make(numbers: Sequence[int]) -> Iterator[bytes]:
         for k in numbers:
@@ -89,21 +102,53 @@ def taught(
     return {what: {k: n for k, n in sorted(own.items()) if n} for what, own in counts.items()}
 
 
-class _School:
-    """The teacher and the judge of a spec, made when the first part needs them."""
+def _write(
+    ctx: Context,
+    spec: DataSynthesisSpec,
+    samples: Gathered,
+    chunks: Sequence[Sequence[int]],
+    keys: Sequence[str],
+    first: int,
+    total: int,
+) -> None:
+    """All chains, unjudged, in the journal under ``keys``. The teacher is gone when this returns:
+    a device has room for one engine at a time.
+    """
+    teacher: Teacher | None = None
 
-    def __init__(self, ctx: Context, spec: DataSynthesisSpec) -> None:
-        self._ctx, self._spec = ctx, spec
-        self._staff: tuple[Teacher, Judge] | None = None
+    def make(numbers: Sequence[int]) -> Iterator[bytes]:
+        nonlocal teacher
+        for k in numbers:
+            teacher = teacher or _teacher(ctx, spec)
+            with ctx.phase("generate"):
+                written = teacher.write(list(samples.those(chunks[k])))
+            yield json.dumps(written).encode()
+
+    for done, _ in enumerate(parts(ctx, keys, make), start=1):
+        ctx.show_step(first + done, total)
+
+
+class _School:
+    """The teacher and the judge of a spec, made when the first part needs them.
+
+    ``drafts`` are journal keys of the parts' chains, where those were written before.
+    """
+
+    def __init__(
+        self, ctx: Context, spec: DataSynthesisSpec, drafts: Sequence[str] | None = None
+    ) -> None:
+        self._ctx, self._spec, self._drafts = ctx, spec, drafts
+        self._teacher: Teacher | None = None
+        self._judge: Judge | None = None
 
     def part(self, number: int, samples: Sequence[Sample]) -> dict[str, Any]:
         """The best chain of each question with its scores, and the counts."""
         if not samples:
             return {"best": [], "questions": {}, "chains": {}}
-        if self._staff is None:
-            self._staff = _teacher(self._ctx, self._spec), _judge(self._ctx, self._spec)
-        teacher, judge = self._staff
-        written = teacher.write(samples)
+        if self._teacher is None and self._drafts is None:
+            self._teacher = _teacher(self._ctx, self._spec)
+        self._judge = judge = self._judge or _judge(self._ctx, self._spec)
+        written = self._written(number, samples)
         chains: Counter[str] = Counter(written=sum(map(len, written)))
         sound: list[list[str]] = []
         for sample, own in zip(samples, written, strict=True):
@@ -118,6 +163,16 @@ class _School:
         kept = sum(one is not None for one in best)
         questions = {"asked": len(best), "taught": kept, "untaught": len(best) - kept}
         return {"best": best, "questions": questions, "chains": dict(chains)}
+
+    def _written(self, number: int, samples: Sequence[Sample]) -> list[list[str]]:
+        if self._teacher is not None:
+            return self._teacher.write(samples)
+        assert self._drafts is not None
+        entry = self._ctx.run.journal_get(self._drafts[number])
+        if entry is None:
+            raise RuntimeError(f"journal entry {self._drafts[number]} is gone; start the run again")
+        written: list[list[str]] = json.loads(entry)
+        return written
 
 
 def best_of(
@@ -165,8 +220,13 @@ def _judge(ctx: Context, spec: DataSynthesisSpec) -> Judge:
     asked = spec.quality.judge
     if asked is None:
         return lambda _part, pairs: [graded(sample, chain) for sample, chain in pairs]
-    assert asked.endpoint is not None, "stages.support refuses the others"
-    return EndpointJudge(ctx.seed, asked, asked.endpoint)
+    if asked.endpoint is not None:
+        return ChainJudge(ctx.seed, asked, EndpointGrader(ctx.seed, asked.endpoint))
+    assert asked.model is not None, "exactly one of them is set"
+    from m2r_train.stages.modelclient import ModelGrader  # noqa: PLC0415 - torch, for this alone
+
+    grader = ModelGrader(ctx, "quality.judge.model", asked.model, asked.engine)
+    return ChainJudge(ctx.seed, asked, grader)
 
 
 def graded(sample: Sample, chain: str) -> Scores:
@@ -185,6 +245,6 @@ def prompts(spec: DataSynthesisSpec) -> Mapping[str, str]:
     found = {}
     if spec.generator.endpoint is not None:
         found["teacher"] = teacher_prompt(spec.generator)
-    if spec.quality.judge is not None and spec.quality.judge.endpoint is not None:
+    if spec.quality.judge is not None:
         found["judge"] = judge_prompt(spec.quality.judge)
     return found

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from m2r_train.api.errors import DataError
+from m2r_train.store import hub
 from m2r_train.store._head import MANIFEST, sha256
 from m2r_train.store.base import Entry, NotFound, ObjectStore, check_key, config_error
 from m2r_train.store.local import LocalStore, local_path
@@ -105,8 +106,11 @@ def fetch_uri(
 ) -> tuple[Path, str]:
     """(path, digest) of a folder or a single file at any URI; see :func:`fetch_folder`.
 
-    Raises ``DataError`` naming the URI if nothing is there, ``ConfigError`` for a bad URI.
+    ``hf://datasets/OWNER/NAME@COMMIT`` is a dataset of the Hugging Face hub. Raises ``DataError``
+    naming the URI if nothing is there, ``ConfigError`` for a bad URI.
     """
+    if uri.startswith(hub.SCHEME):
+        return _fetch_dataset(uri, cache_dir)
     path = local_path(uri)
     if path is not None and path.is_file():
         return path, folder_digest({path.name: _hash(path)})
@@ -145,6 +149,22 @@ def _fetch(folder: ObjectStore, cache_dir: Path) -> tuple[Path, str]:
         finally:
             shutil.rmtree(fresh, ignore_errors=True)
     return target, digest
+
+
+def _fetch_dataset(uri: str, cache_dir: Path) -> tuple[Path, str]:
+    key = sha256(uri.encode())
+    target = cache_dir / key
+    with _one_at_a_time(cache_dir, key):
+        if not target.exists():
+            fresh = cache_dir / f"{key}.{uuid.uuid4().hex}"
+            try:
+                hub.download(uri, fresh)
+                digest = _verify_local(LocalStore(fresh), shown=uri)
+                fresh.rename(target)
+            finally:
+                shutil.rmtree(fresh, ignore_errors=True)
+            return target, digest
+    return target, _verify_local(LocalStore(target), shown=uri)
 
 
 def _fetch_file(

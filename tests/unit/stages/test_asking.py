@@ -76,6 +76,33 @@ def test_every_question_shows_its_pictures_or_frames(name: str, tmp_path: Path) 
             assert sample.video is None
 
 
+PUBLISHED_FORM = {
+    "mathvision": (r"\boxed{}", lambda truth: f"Thus \\boxed{{{truth}}}"),
+    "dynamath": ('"short answer"', lambda truth: json.dumps({"short answer": truth})),
+    "we-math": ('"Answer: "', lambda truth: f"We see it.\nAnswer: {truth}"),
+    "mathvista": ("?", str),
+    "cv-bench": ("(A)", lambda truth: f"The answer is ({truth})"),
+    "vsi-bench": ("These are frames of a video.", str),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED_FORM)
+def test_the_published_form_is_asked_for_and_scored_as_it_is(name: str, tmp_path: Path) -> None:
+    own = copy(name, tmp_path, form="Published")
+    asked, told = PUBLISHED_FORM[name]
+    assert all(asked in sample.question for sample in own.samples)
+    assert own.protocol()["form"] == "Published"
+    assert own.protocol()["answer"] == "raw"
+    assert [own.score(i, told(t)) for i, t in enumerate(truths(own))] == [1.0] * len(own.samples)
+    tagged_form = load(name, tmp_path)
+    assert tagged_form.protocol()["answer"] == "tagged"
+    assert [tagged_form.score(i, told(t)) for i, t in enumerate(truths(own))] == [0.0] * len(
+        own.samples
+    )
+    if name in ("mathvision", "dynamath", "we-math"):
+        assert all(asked not in sample.question for sample in tagged_form.samples)
+
+
 PROMPTS = {
     "mathvista": ["Which?", "How many?"],
     "mathvision": [

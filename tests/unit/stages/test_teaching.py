@@ -7,13 +7,13 @@ import json
 import re
 import threading
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from chatserver import ChatServer, open_server
 from rich.console import Console
 from unit.data.folders import write_lines
 
@@ -23,8 +23,10 @@ from m2r_train.api.errors import ConfigError
 from m2r_train.api.runspec import RunInput, RunMetadata, RunSpec, RunStorage, resolved
 from m2r_train.core.judging import CANARIES
 from m2r_train.data.parquet import read_shard
+from m2r_train.model.policy import Policy, Request
+from m2r_train.rollout.base import Completion, SamplingParams
 from m2r_train.rollout.endpoint import EndpointDown
-from m2r_train.stages import synthesize
+from m2r_train.stages import modelclient, synthesize
 from m2r_train.stages.context import Context
 from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.support import refuse_unsupported
@@ -33,68 +35,18 @@ from m2r_train.telemetry.metrics import MetricSet
 from m2r_train.telemetry.progress import Progress
 
 QUESTIONS = 24
-STALLED = (2, 30)  # which failures are a second's silence; the others are quick
 GOOD = "<think>{a} + {b} is {s}.\nCheck: {s} - {b} = {a}.</think><answer>\\boxed{{{s}}}</answer>"
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Teaches sums and judges them; with faults, every third request fails in one of five ways."""
-
-    server: Server
-
-    def do_POST(self) -> None:
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        server = self.server
-        with server.lock:
-            number = len(server.seen)
-            server.seen.append((self.headers.get("Authorization"), asked))
-        if server.faults and number % 3 == 1:
-            return self._fail(number // 3)
-        judging = "response_format" in asked
-        return self._text(server.judge(asked) if judging else server.teach(asked))
-
-    def _fail(self, number: int) -> None:
-        way = "stall" if number in STALLED else ("down", "later", "rubbish", "cut")[number % 4]
-        with self.server.lock:
-            self.server.failed[way] += 1
-        if way == "stall":
-            self.server.over.wait(5.0)
-        elif way == "down":
-            self._send(500, b"down")
-        elif way == "later":
-            self._send(429, b"later", Retry_After="0")
-        elif way == "rubbish":
-            self._send(200, b"rubbish")
-        else:
-            self._send(200, b'{"choices": [', Content_Length="4096")  # and hangs up
-
-    def _text(self, text: str | None) -> None:
-        self._send(200, json.dumps({"choices": [{"message": {"content": text}}]}).encode())
-
-    def _send(self, status: int, body: bytes, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 64
+class Server(ChatServer):
+    """Teaches sums and judges them."""
 
     def __init__(self, *, faults: bool, fair: bool) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.faults, self.fair = faults, fair
-        self.lock, self.over = threading.Lock(), threading.Event()
-        self.seen: list[tuple[str | None, Any]] = []
-        self.failed = Counter[str]()
+        super().__init__(faults=faults)
+        self.fair = fair
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients hang up on a server that stalls."""
+    def reply(self, asked: Any) -> str | None:
+        return self.judge(asked) if "response_format" in asked else self.teach(asked)
 
     def teach(self, asked: Any) -> str | None:
         text = asked["messages"][1]["content"][-1]["text"]
@@ -105,32 +57,23 @@ class Server(ThreadingHTTPServer):
         return GOOD.format(a=a, b=b, s=a + b + (1 if wrong else 0))
 
     def judge(self, asked: Any) -> str:
-        text = asked["messages"][0]["content"][-1]["text"]
-        known = [c for c in CANARIES if json.dumps(c.chain, ensure_ascii=False) in text]
-        scores = known[0].low if known and self.fair else None
-        values = (5, 5, 5)
-        if scores is not None:
-            values = (scores.structure, scores.load, scores.verification)
-        elif "2 + " in text.partition("chain:")[0]:
-            values = (5, 5, 2)  # below the bar
-        names = ("structure", "load", "verification")
-        return json.dumps(
-            {n: {"score": v, "reason": ""} for n, v in zip(names, values, strict=True)}
-        )
+        return _grade(asked["messages"][0]["content"][-1]["text"], fair=self.fair)
 
 
-@contextmanager
-def serving(*, faults: bool = True, fair: bool = True) -> Iterator[Server]:
-    server = Server(faults=faults, fair=fair)
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def _grade(text: str, *, fair: bool) -> str:
+    known = [c for c in CANARIES if json.dumps(c.chain, ensure_ascii=False) in text]
+    scores = known[0].low if known and fair else None
+    values = (5, 5, 5)
+    if scores is not None:
+        values = (scores.structure, scores.load, scores.verification)
+    elif "2 + " in text.partition("chain:")[0]:
+        values = (5, 5, 2)  # below the bar
+    names = ("structure", "load", "verification")
+    return json.dumps({n: {"score": v, "reason": ""} for n, v in zip(names, values, strict=True)})
+
+
+def serving(*, faults: bool = True, fair: bool = True) -> AbstractContextManager[Server]:
+    return open_server(Server(faults=faults, fair=fair))
 
 
 class _Killed(BaseException):
@@ -310,17 +253,67 @@ def test_a_model_in_the_run_teaches_and_the_rules_judge(tmp_path: Path) -> None:
     assert chains["written"] == 2 * QUESTIONS == sum(chains.values()) - chains["written"]
 
 
+class FairEngine:
+    """Grades as `Server` does, in the tokens of the policy that it was given."""
+
+    def __init__(self, policy: Policy, asked: list[SamplingParams]) -> None:
+        self._policy, self.asked = policy, asked
+
+    def generate(
+        self, requests: Sequence[Request], seeds: Sequence[int], params: SamplingParams
+    ) -> list[list[Completion]]:
+        self.asked.append(params)
+        told = [self._policy.decode(r.prompt.tokens) for r in requests]
+        said = [_grade(text, fair=True) if params.temperature else "rubbish" for text in told]
+        return [[Completion(self._policy.text_tokens(text), (), False)] for text in said]
+
+
+def test_a_model_in_the_run_judges_when_all_chains_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[SamplingParams] = []
+    engine = lambda _name, policy: FairEngine(policy, drawn)  # noqa: E731
+    monkeypatch.setattr(modelclient, "rollout_engine", engine)
+    judge = {"judge": {"model": {"preset": "tiny"}, "engine": "inprocess", "retries": 1}}
+    with serving(faults=False) as server:
+        fields = asked(server) | {"quality": judge}
+        first = context(tmp_path, **fields)
+        puts = Counter[str]()
+
+        def kill(name: str) -> None:
+            puts[name] += 1
+            if puts["before-journal"] == 5:  # all is written, and a part of three judged
+                raise _Killed
+
+        first.probe = kill
+        with pytest.raises(_Killed):
+            synthesize.run(first)
+        assert len(server.seen) == 4 * QUESTIONS
+        second = context(tmp_path, attempt=2, **fields)
+        synthesize.run(second)
+        assert len(server.seen) == 4 * QUESTIONS  # the teacher is not asked again
+        assert second.done == 6  # three parts, written and judged
+        synthesize.run(context(tmp_path / "endpoint", **asked(server)))
+    assert {p.temperature for p in drawn} == {0.0, 0.5}
+    folder, other = (tmp_path / at / "run" / "dataset" for at in (".", "endpoint"))
+    assert _shards(folder) == _shards(other)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert "{chain}" in manifest["prompts"]["judge"]
+
+
+def test_a_model_that_cannot_judge_is_refused(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(modelclient, "VERDICT_TOKENS", 8)
+    judge = {"judge": {"model": {"preset": "tiny"}, "engine": "inprocess", "retries": 0}}
+    with serving(faults=False) as server:
+        ctx = context(tmp_path, **(asked(server) | {"quality": judge}))
+        with pytest.raises(ConfigError, match=r"spec\.quality\.judge: the judge missed"):
+            synthesize.run(ctx)
+
+
 @pytest.mark.parametrize(
     ("fields", "line"),
     [
         ({"quality": {"judge": {"model": {"preset": "tiny"}}}}, "templates' chains"),
-        (
-            {
-                "generator": {"model": {"preset": "tiny"}},
-                "quality": {"judge": {"model": {"preset": "tiny"}}},
-            },
-            "quality.judge.model: judges inside",
-        ),
         (
             {
                 "generator": {"model": {"preset": "tiny"}},

@@ -1,0 +1,97 @@
+"""A chat endpoint on this machine that stalls, errs and talks rubbish, on a real socket."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, TypeVar
+
+STALLED = (2, 30)  # which failures are a second's silence; the others are quick
+
+S = TypeVar("S", bound="ChatServer")
+
+
+class _Handler(BaseHTTPRequestHandler):
+    """With faults, every third request fails in one of five ways."""
+
+    server: ChatServer
+
+    def do_POST(self) -> None:
+        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        server = self.server
+        with server.lock:
+            number = len(server.seen)
+            server.seen.append((self.headers.get("Authorization"), asked))
+        if server.faults and number % 3 == 1:
+            return self._fail(number // 3)
+        reply = server.reply(asked)
+        with server.lock:
+            server.answered.append(asked)
+        return self._text(reply)
+
+    def _fail(self, number: int) -> None:
+        way = "stall" if number in STALLED else ("down", "later", "rubbish", "cut")[number % 4]
+        with self.server.lock:
+            self.server.failed[way] += 1
+        if way == "stall":
+            self.server.over.wait(5.0)
+        elif way == "down":
+            self._send(500, b"down")
+        elif way == "later":
+            self._send(429, b"later", Retry_After="0")
+        elif way == "rubbish":
+            self._send(200, b"rubbish")
+        else:
+            self._send(200, b'{"choices": [', Content_Length="4096")  # and hangs up
+
+    def _text(self, text: str | None) -> None:
+        self._send(200, json.dumps({"choices": [{"message": {"content": text}}]}).encode())
+
+    def _send(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Quiet."""
+
+
+class ChatServer(ThreadingHTTPServer):
+    """``seen``: every request with its Authorization; ``answered``: those that got a text."""
+
+    daemon_threads = True
+    request_queue_size = 64
+
+    def __init__(self, *, faults: bool) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.faults = faults
+        self.lock, self.over = threading.Lock(), threading.Event()
+        self.seen: list[tuple[str | None, Any]] = []
+        self.answered: list[Any] = []
+        self.failed = Counter[str]()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients hang up on a server that stalls."""
+
+    def reply(self, asked: Any) -> str | None:
+        """The completion's text."""
+        raise NotImplementedError
+
+
+@contextmanager
+def open_server(server: S) -> Iterator[S]:
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.over.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()
