@@ -199,6 +199,23 @@ def crds(
 
 
 @app.command()
+def card(
+    run: Annotated[str, typer.Argument(help="Folder of an SFTJob's or RLVRJob's run in a store.")],
+    scores: Annotated[
+        list[str], typer.Option("--scores", help="EvalJobs' folders, or a store that holds them.")
+    ],
+    out: Annotated[Path, typer.Option("-o", "--out", help="The card, a Markdown file.")],
+    endpoint: Endpoint = None,
+) -> None:
+    """Write the card of an exported model with the scores of its EvalJobs."""
+    from m2r_train.carding import scored_card
+
+    _check_writable(out)
+    _write(out, scored_card(run, scores, endpoint=endpoint))
+    typer.echo(out)
+
+
+@app.command()
 def report(
     runs: Annotated[
         list[str],
@@ -219,26 +236,9 @@ def report(
     from m2r_train.reporting import differences_table, write_report
 
     _check_writable(out)
-    comparisons = write_report(runs, out, cache_dir=cache_dir(), endpoint=endpoint, compare=compare)
-    if compare and comparisons:
-        typer.echo(differences_table(comparisons), nl=False)
-    typer.echo(out)
-
-
-@app.command()
-def card(
-    run: Annotated[str, typer.Argument(help="Folder of an SFTJob's or RLVRJob's run in a store.")],
-    scores: Annotated[
-        list[str], typer.Option("--scores", help="EvalJobs' folders, or a store that holds them.")
-    ],
-    out: Annotated[Path, typer.Option("-o", "--out", help="The card, a Markdown file.")],
-    endpoint: Endpoint = None,
-) -> None:
-    """Write the card of an exported model with the scores of its EvalJobs."""
-    from m2r_train.carding import scored_card
-
-    _check_writable(out)
-    _write(out, scored_card(run, scores, endpoint=endpoint))
+    table = differences_table(runs, endpoint=endpoint) if compare else ""
+    write_report(runs, out, cache_dir=cache_dir(), endpoint=endpoint, compare=compare)
+    typer.echo(table, nl=False)
     typer.echo(out)
 
 

@@ -98,26 +98,23 @@ def write_report(
     cache_dir: Path,
     endpoint: str | None = None,
     compare: bool = False,
-) -> list[Comparison]:
+) -> Path:
     """One self-contained page about the runs at ``uris``, or about the dataset that is there.
 
-    Returns the differences it tells. ``compare`` lays the runs of a kind over each other, and
-    raises DataError where the evaluations cannot be paired.
+    ``compare`` lays the runs of a kind over each other, and raises DataError where the evaluations
+    cannot be paired.
     """
     named = list(uris)
     if (dataset := dataset_folder(named, endpoint=endpoint)) is not None:
-        write_page(dataset_page(dataset, cache_dir, endpoint=endpoint), out)
-        return []
+        return write_page(dataset_page(dataset, cache_dir, endpoint=endpoint), out)
     runs = find_runs(named, endpoint=endpoint)
     if [run.spec.kind for run in runs] == ["DataSynthesisJob"]:
         made = runs[0].store.under("dataset")
-        write_page(dataset_page(made, cache_dir, endpoint=endpoint), out)
-        return []
+        return write_page(dataset_page(made, cache_dir, endpoint=endpoint), out)
     by_uri = {run.store.uri: run for run in runs}
     comparisons = compare_models(runs, strict=compare)
     views = [_view(run, by_uri) for run in runs]
-    build_report(views, out, title="M2R report", comparisons=comparisons, compare=compare)
-    return comparisons
+    return build_report(views, out, title="M2R report", comparisons=comparisons, compare=compare)
 
 
 def final_table(runs: Sequence[StoredRun]) -> Table | None:
@@ -128,8 +125,11 @@ def final_table(runs: Sequence[StoredRun]) -> Table | None:
     return results_table(result_rows(results))
 
 
-def differences_table(comparisons: Sequence[Comparison]) -> str:
-    """The differences of the plain figures, in points of percent, as a Markdown table."""
+def differences_table(uris: Iterable[str], *, endpoint: str | None = None) -> str:
+    """What the evaluated models at ``uris`` differ by in points of percent, as a Markdown table of
+    the plain figures; empty without two of them. Raises DataError where they cannot be paired.
+    """
+    comparisons = compare_models(find_runs(uris, endpoint=endpoint), strict=True)
     columns = ("Benchmark", "Metric", "Model", "", "Baseline", "Difference", "", "Stderr")
     rows = [
         [
@@ -141,6 +141,8 @@ def differences_table(comparisons: Sequence[Comparison]) -> str:
         for one in comparisons
         if "/" not in one.task
     ]
+    if not rows:
+        return ""
     return markdown((*columns, "95 % interval", "p", "n"), frozenset({5, 7, 9, 10}), rows)
 
 

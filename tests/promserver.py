@@ -33,9 +33,18 @@ class Server:
         return Prometheus(f"http://127.0.0.1:{self.port}")
 
     def scrape(self, port: int, labels: Mapping[str, str]) -> None:
-        """Scrape a port of this machine from now on; ``labels`` as a monitor would put them."""
+        """Scrape a port of this machine from now on; ``labels`` as a monitor would put them.
+
+        Returns once it was tried: Prometheus takes up to five seconds to see a new target, in which
+        a small run is over.
+        """
         self.targets.append((port, labels))
         self.write()
+        deadline = time.monotonic() + 60
+        while not self.api.at(f'up{{instance="{labels["instance"]}"}}', time.time()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Prometheus does not scrape {dict(labels)}")
+            time.sleep(0.1)
 
     def forget(self, port: int) -> None:
         """Scrape it no longer: its series end, as those of a pod that is gone."""

@@ -91,8 +91,8 @@ def operator(server: Server) -> Iterator[None]:
 
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
-    server.scrape(port, OPERATOR)
     try:
+        server.scrape(port, OPERATOR)
         yield
     finally:
         stop.set()

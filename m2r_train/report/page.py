@@ -105,18 +105,15 @@ def render_report(
     compared = _compared(runs) if compare else []
     charts = [chart for section in sections for chart in section.charts]
     charts += [chart for section in compared for chart in section.charts]
-    return (
-        environment()
-        .get_template("report.html.j2")
-        .render(
-            title=title,
-            benchmarks=headline(runs, comparisons),
-            paper=beside_paper(results_by_label(runs)),
-            sections=sections,
-            compared=compared,
-            phase_colour={phase: place for place, phase in enumerate(PHASES)},
-            chart_data={chart.id: chart.data for chart in charts},
-        )
+    template = environment().get_template("report.html.j2")
+    return template.render(
+        title=title,
+        benchmarks=headline(runs, comparisons),
+        paper=beside_paper(results_by_label(runs)),
+        sections=sections,
+        compared=compared,
+        phase_colour={phase: place for place, phase in enumerate(PHASES)},
+        chart_data={chart.id: chart.data for chart in charts},
     )
 
 

@@ -26,7 +26,7 @@ from m2r_train.telemetry.metrics import MetricSet
 from m2r_train.telemetry.rules import ALERTS, rules
 from m2r_train.telemetry.server import StatusServer
 
-pytestmark = pytest.mark.prometheus
+pytestmark = [pytest.mark.prometheus, pytest.mark.timeout(600)]
 
 WAIT = "3s"
 NAMED = "M2RRepetition"
@@ -90,7 +90,7 @@ def told(server: Server, run: str, state: str) -> list[float]:
     return [moment for moment, _ in found.points]
 
 
-def seen(exporters: Sequence[Exporter], ready: Callable[[], bool], seconds: float = 60) -> bool:
+def seen(exporters: Sequence[Exporter], ready: Callable[[], bool], seconds: float = 100) -> bool:
     """Whether ``ready`` comes to be true while the runs go on."""
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
