@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, TypeVar
 
-STALLED = (2, 30)  # which failures are a second's silence; the others are quick
+STALLED = 28  # one failure in so many is silence; the others are quick
 
 S = TypeVar("S", bound="ChatServer")
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """With faults, every third request fails in one of five ways."""
+    """Of so many requests (``fails_every``) one fails, in one of five ways."""
 
     server: ChatServer
 
@@ -24,17 +24,20 @@ class _Handler(BaseHTTPRequestHandler):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         server = self.server
         with server.lock:
-            number = len(server.seen)
-            server.seen.append((self.headers.get("Authorization"), asked))
-        if server.faults and number % 3 == 1:
-            return self._fail(number // 3)
+            number = server.requests
+            server.requests += 1
+            if server.notes:
+                server.seen.append((self.headers.get("Authorization"), asked))
+        if server.fails_every and number % server.fails_every == 1:
+            return self._fail(number // server.fails_every)
         reply = server.reply(asked)
-        with server.lock:
-            server.answered.append(asked)
+        if server.notes:
+            with server.lock:
+                server.answered.append(asked)
         return self._text(reply)
 
     def _fail(self, number: int) -> None:
-        way = "stall" if number in STALLED else ("down", "later", "rubbish", "cut")[number % 4]
+        way = "stall" if number % STALLED == 2 else ("down", "later", "rubbish", "cut")[number % 4]
         with self.server.lock:
             self.server.failed[way] += 1
         if way == "stall":
@@ -63,14 +66,18 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class ChatServer(ThreadingHTTPServer):
-    """``seen``: every request with its Authorization; ``answered``: those that got a text."""
+    """``seen``: every request with its Authorization; ``answered``: those that got a text.
+
+    Both stay empty without ``notes``.
+    """
 
     daemon_threads = True
     request_queue_size = 64
 
-    def __init__(self, *, faults: bool) -> None:
+    def __init__(self, *, faults: bool, fails_every: int = 3, notes: bool = True) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
-        self.faults = faults
+        self.fails_every, self.notes = fails_every if faults else 0, notes
+        self.requests = 0
         self.lock, self.over = threading.Lock(), threading.Event()
         self.seen: list[tuple[str | None, Any]] = []
         self.answered: list[Any] = []

@@ -6,6 +6,7 @@ bytes stay in memory.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import tempfile
@@ -20,7 +21,8 @@ from typing import Any, Self
 from m2r_train.api.errors import ConfigError
 from m2r_train.core.records import Quality, Sample
 
-RECENT_BYTES = 32 * 2**20
+RECENT_BYTES = 8 * 2**20
+RECENT_PICTURES = 4096
 _TEXTS = [f.name for f in fields(Sample) if f.name not in ("images", "video", "quality")]
 
 
@@ -61,8 +63,7 @@ class Stash:
         self._folder = folder
         self._at = array("q")  # where the sample's record begins
         self._end = 0
-        self._known: OrderedDict[bytes, tuple[int, int]] = OrderedDict()  # picture -> (at, bytes)
-        self._known_bytes = 0
+        self._known: OrderedDict[bytes, tuple[int, int]] = OrderedDict()  # hash -> (at, bytes)
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._file = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115
@@ -90,8 +91,8 @@ class Stash:
 
     @property
     def remembered(self) -> int:
-        """Bytes of pictures in memory."""
-        return self._known_bytes
+        """Pictures of which it is known where they lie."""
+        return len(self._known)
 
     def put(self, sample: Sample) -> int:
         """The number under which the sample is kept."""
@@ -131,13 +132,11 @@ class Stash:
         return self._append(len(text).to_bytes(8, "little") + text)
 
     def _picture(self, data: bytes) -> tuple[int, int]:
-        if (place := self._known.get(data)) is not None:
-            return place
-        place = self._append(data), len(data)
-        self._known[data] = place
-        self._known_bytes += len(data)
-        while self._known_bytes > RECENT_BYTES and len(self._known) > 1:
-            self._known_bytes -= len(self._known.popitem(last=False)[0])
+        key = hashlib.blake2b(data, digest_size=16).digest()
+        if (place := self._known.get(key)) is None:
+            place = self._known[key] = self._append(data), len(data)
+            if len(self._known) > RECENT_PICTURES:
+                self._known.popitem(last=False)
         return place
 
     def _append(self, data: bytes) -> int:

@@ -6,6 +6,7 @@ same without having kept anything.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
@@ -18,25 +19,25 @@ from m2r_train.stages.context import Context
 
 def cleaned(
     ctx: Context, spec: DataSynthesisSpec, stash: Stash, numbers: Iterable[int]
-) -> tuple[list[int], Counter[str]]:
+) -> tuple[array[int], Counter[str]]:
     """Which of these samples may be used, in order, and how many were dropped for what.
 
     ``benchmark-picture``, ``benchmark-question``, ``near-duplicate``; empty where the spec asks
     for no comparison.
     """
     dropped: Counter[str] = Counter()
-    kept = list(numbers)
+    kept = array("q", numbers)
     hasher = Hasher()
     if spec.decontamination is not None:
         theirs = _benchmarks(ctx, spec.decontamination, hasher)
         reasons = [theirs.overlap(sample) for sample in stash.those(kept)]
         dropped.update(reason for reason in reasons if reason is not None)
-        kept = [n for n, reason in zip(kept, reasons, strict=True) if reason is None]
+        kept = array("q", (n for n, why in zip(kept, reasons, strict=True) if why is None))
     if (near := spec.near_duplicates) is not None:
         told = near_duplicates(
             stash.those(kept), hasher, similarity=near.similarity, distance=near.picture_distance
         )
-        firsts = [n for n, (_, again) in zip(kept, told, strict=True) if not again]
+        firsts = array("q", (n for n, (_, again) in zip(kept, told, strict=True) if not again))
         dropped["near-duplicate"] += len(kept) - len(firsts)
         kept = firsts
     return kept, dropped

@@ -7,6 +7,7 @@ A part of questions is one entry of the journal. What becomes of each chain is c
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
@@ -52,10 +53,10 @@ def _part_count(spec: DataSynthesisSpec, questions: int) -> int:
     return max(spec.shards, -(-questions // _PART_QUESTIONS)) if spec.generator.teaches else 0
 
 
-def pupils(spec: DataSynthesisSpec, samples: Gathered, usable: Sequence[int]) -> list[int]:
+def pupils(spec: DataSynthesisSpec, samples: Gathered, usable: Sequence[int]) -> array[int]:
     """The numbers of those samples that may feed SFT: only for them chains are written."""
     feeding = {s.name for s in spec.sources if "sft" in s.splits}
-    return [n for n in usable if samples.roster.sources[n] in feeding]
+    return array("q", (n for n in usable if samples.roster.sources[n] in feeding))
 
 
 def taught(

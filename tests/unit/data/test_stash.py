@@ -68,11 +68,12 @@ def test_a_picture_shared_with_a_sample_shortly_before_is_stored_once(tmp_path: 
 def test_pictures_that_are_remembered_are_bounded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stashes, "RECENT_BYTES", 1000)
+    monkeypatch.setattr(stashes, "RECENT_PICTURES", 10)
     with Stash(tmp_path) as stash:
         for n in range(50):
             stash.put(Sample(**_FIELDS, images=(bytes([n]) * 100,)))
-        assert stash.remembered <= 1000
+        assert stash.remembered == 10
+        assert stash[49].images == (bytes([49]) * 100,)
 
 
 def test_the_pool_forgets_the_oldest_and_gives_equal_pictures_as_one() -> None:

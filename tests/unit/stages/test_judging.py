@@ -18,8 +18,9 @@ from m2r_train.api.common import key_variable
 from m2r_train.api.errors import ConfigError, Preempted
 from m2r_train.api.evaljob import AnswerJudge, Benchmark, EvalSpec
 from m2r_train.api.runspec import RunInput, RunMetadata, RunSpec, RunStorage, resolved
+from m2r_train.model.prompts import SYSTEM_PROMPT
 from m2r_train.rollout.endpoint import EndpointDown
-from m2r_train.stages import evaluate
+from m2r_train.stages import evaluate, feeding
 from m2r_train.stages.asking import questions
 from m2r_train.stages.context import Context
 from m2r_train.stages.judging import Chunk, judged, told
@@ -72,12 +73,18 @@ def judge_by(server: ChatServer, **more: Any) -> AnswerJudge:
     return AnswerJudge.model_validate({"endpoint": ref, **more})
 
 
-def context(tmp_path: Path, judge: AnswerJudge, attempt: int = 1, place: Place = ALONE) -> Context:
+def context(
+    tmp_path: Path,
+    judge: AnswerJudge,
+    attempt: int = 1,
+    place: Place = ALONE,
+    form: str = "Tagged",
+) -> Context:
     data = {name: {"uri": (tmp_path / "copies" / name).as_uri()} for name in NAMES}
     spec = EvalSpec.model_validate(
         {
             "model": {"preset": "tiny"},
-            "benchmarks": [{"name": name, "data": data[name]} for name in NAMES],
+            "benchmarks": [{"name": name, "data": data[name], "form": form} for name in NAMES],
             "generation": {"engine": "inprocess", "maxCompletionTokens": 8},
             "judge": judge.model_dump(by_alias=True, exclude_none=True),
         }
@@ -350,6 +357,24 @@ def test_an_evaluation_is_judged_after_its_answers_and_says_by_whom(tmp_path: Pa
 
 def _kill() -> None:
     raise _Killed
+
+
+@pytest.mark.parametrize(("form", "system"), [("Tagged", SYSTEM_PROMPT), ("Published", None)])
+def test_the_published_form_is_asked_without_the_system_turn_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, form: str, system: str | None
+) -> None:
+    turns: list[str | None] = []
+
+    def lay_out(policy: Any, samples: Any, own: str | None) -> Any:
+        turns.append(own)
+        return feeding.lay_out(policy, samples, own)
+
+    monkeypatch.setattr(evaluate, "lay_out", lay_out)
+    with judging() as server:
+        evaluate.run(context(tmp_path, judge_by(server), form=form))
+    assert set(turns) == {system}
+    found = json.loads((tmp_path / "run/eval/results.json").read_text())
+    assert {found["protocols"][name]["form"] for name in NAMES} == {form}
 
 
 def test_a_model_in_the_run_judges(tmp_path: Path) -> None:

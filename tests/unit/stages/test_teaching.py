@@ -8,20 +8,18 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from chatserver import ChatServer, open_server
 from rich.console import Console
+from teacherserver import Server, grade, serving
 from unit.data.folders import write_lines
 
 from m2r_train.api.common import key_variable
 from m2r_train.api.datasynthesis import DataSynthesisSpec
 from m2r_train.api.errors import ConfigError
 from m2r_train.api.runspec import RunInput, RunMetadata, RunSpec, RunStorage, resolved
-from m2r_train.core.judging import CANARIES
 from m2r_train.data.parquet import read_shard
 from m2r_train.model.policy import Policy, Request
 from m2r_train.rollout.base import Completion, SamplingParams
@@ -35,45 +33,6 @@ from m2r_train.telemetry.metrics import MetricSet
 from m2r_train.telemetry.progress import Progress
 
 QUESTIONS = 24
-GOOD = "<think>{a} + {b} is {s}.\nCheck: {s} - {b} = {a}.</think><answer>\\boxed{{{s}}}</answer>"
-
-
-class Server(ChatServer):
-    """Teaches sums and judges them."""
-
-    def __init__(self, *, faults: bool, fair: bool) -> None:
-        super().__init__(faults=faults)
-        self.fair = fair
-
-    def reply(self, asked: Any) -> str | None:
-        return self.judge(asked) if "response_format" in asked else self.teach(asked)
-
-    def teach(self, asked: Any) -> str | None:
-        text = asked["messages"][1]["content"][-1]["text"]
-        a, b = map(int, re.findall(r"\d+", text))
-        if a == 0:
-            return None  # a filter's answer
-        wrong = a == 1 or asked["seed"] % 2
-        return GOOD.format(a=a, b=b, s=a + b + (1 if wrong else 0))
-
-    def judge(self, asked: Any) -> str:
-        return _grade(asked["messages"][0]["content"][-1]["text"], fair=self.fair)
-
-
-def _grade(text: str, *, fair: bool) -> str:
-    known = [c for c in CANARIES if json.dumps(c.chain, ensure_ascii=False) in text]
-    scores = known[0].low if known and fair else None
-    values = (5, 5, 5)
-    if scores is not None:
-        values = (scores.structure, scores.load, scores.verification)
-    elif "2 + " in text.partition("chain:")[0]:
-        values = (5, 5, 2)  # below the bar
-    names = ("structure", "load", "verification")
-    return json.dumps({n: {"score": v, "reason": ""} for n, v in zip(names, values, strict=True)})
-
-
-def serving(*, faults: bool = True, fair: bool = True) -> AbstractContextManager[Server]:
-    return open_server(Server(faults=faults, fair=fair))
 
 
 class _Killed(BaseException):
@@ -264,7 +223,7 @@ class FairEngine:
     ) -> list[list[Completion]]:
         self.asked.append(params)
         told = [self._policy.decode(r.prompt.tokens) for r in requests]
-        said = [_grade(text, fair=True) if params.temperature else "rubbish" for text in told]
+        said = [grade(text, fair=True) if params.temperature else "rubbish" for text in told]
         return [[Completion(self._policy.text_tokens(text), (), False)] for text in said]
 
 
