@@ -10,7 +10,7 @@ of the benchmarks after all are there (``stages.judging``).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from statistics import fmean
 from typing import Any, TypeVar, cast
@@ -103,7 +103,7 @@ def _answered(
     seen: dict[str, list[Row]] = {benchmark.name: [] for benchmark in spec.benchmarks}
     answers: dict[int, list[Row]] = {}
 
-    def make(numbers: Sequence[int]) -> Iterator[bytes]:
+    def make(numbers: Sequence[int]) -> Generator[bytes, None, None]:
         for chunk in numbers:
             with ctx.phase("generate"):
                 name, start, samples = work[chunk]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any, Literal
 
 from m2r_train.api.evaljob import JUDGED, AnswerJudge
@@ -47,7 +47,7 @@ def judged(
     """
     client: Client | None = None
 
-    def make(numbers: Sequence[int]) -> Iterator[bytes]:
+    def make(numbers: Sequence[int]) -> Generator[bytes, None, None]:
         nonlocal client
         for n in numbers:
             client = client or client_of(ctx, judge)

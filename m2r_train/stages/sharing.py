@@ -9,7 +9,8 @@ A part that is made twice costs its time and nothing else: its bytes are the sam
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 
 from m2r_train.stages.context import Context
 
@@ -17,8 +18,8 @@ _POLL_SECONDS = (0.2, 2.0)  # pause between two looks at the journal: at first, 
 _PATIENCE_SECONDS = (10.0, 600.0)  # least and most that no part may come before one is taken over
 _PATIENCE_PARTS = 3.0  # between them: so many times the longest part that was made here
 
-Make = Callable[[Sequence[int]], Iterator[bytes]]
-"""Makes the parts with these numbers, in their order."""
+Make = Callable[[Sequence[int]], Generator[bytes, None, None]]
+"""Makes the parts with these numbers, in their order; is closed as soon as no more are wanted."""
 
 
 def parts(
@@ -94,12 +95,12 @@ class _Share:
         return self._ctx.run.journal_get(key) if key in self._kept else None
 
     def _made(self, numbers: Sequence[int]) -> Iterator[bytes]:
-        making = self._make(numbers)
-        for n in numbers:
-            self._ctx.leave_if_asked(n)
-            started = time.monotonic()
-            entry = next(making)
-            self._longest = max(self._longest, time.monotonic() - started)
-            self._ctx.probe("before-journal")
-            self._ctx.run.journal_put(self._keys[n], entry)
-            yield entry
+        with closing(self._make(numbers)) as making:
+            for n in numbers:
+                self._ctx.leave_if_asked(n)
+                started = time.monotonic()
+                entry = next(making)
+                self._longest = max(self._longest, time.monotonic() - started)
+                self._ctx.probe("before-journal")
+                self._ctx.run.journal_put(self._keys[n], entry)
+                yield entry

@@ -12,7 +12,7 @@ import json
 import multiprocessing
 from array import array
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -121,7 +121,7 @@ def _made(
     workers = max(1, min(spec.resources.cpu_threads, len(shards)))
     made: dict[int, range] = {}
 
-    def make(numbers: Sequence[int]) -> Iterator[bytes]:
+    def make(numbers: Sequence[int]) -> Generator[bytes, None, None]:
         jobs = [(spec.sources[s.source], ctx.seed, s.start, s.stop) for s in shards]
         with _pool(workers) as pool:
             pending: deque[Future[tuple[bytes, dict[str, int]]]] = deque()
@@ -236,7 +236,7 @@ def _measured(
     assert spec.difficulty is not None
     meter = Meter(ctx, spec.difficulty)
 
-    def make(wanted: Sequence[int]) -> Iterator[bytes]:
+    def make(wanted: Sequence[int]) -> Generator[bytes, None, None]:
         for k in wanted:
             with ctx.phase("generate"):
                 accuracies = meter.accuracies(list(samples.those(chunks[k])))

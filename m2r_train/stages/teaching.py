@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict
 from itertools import pairwise
 from typing import Any, Protocol
@@ -82,7 +82,7 @@ def taught(
         first += count
     school = _School(ctx, spec, drafts)
 
-    def make(numbers: Sequence[int]) -> Iterator[bytes]:
+    def make(numbers: Sequence[int]) -> Generator[bytes, None, None]:
         for k in numbers:
             with ctx.phase("generate"):
                 entry = school.part(k, list(samples.those(chunks[k])))
@@ -117,7 +117,7 @@ def _write(
     """
     teacher: Teacher | None = None
 
-    def make(numbers: Sequence[int]) -> Iterator[bytes]:
+    def make(numbers: Sequence[int]) -> Generator[bytes, None, None]:
         nonlocal teacher
         for k in numbers:
             teacher = teacher or _teacher(ctx, spec)
