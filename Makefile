@@ -98,13 +98,16 @@ clean:  ## remove .venv and caches in the tree; stores, reports and the user's c
 
 ##@ Measure
 .PHONY: bench-sim bench-rewards bench-rlvr bench-rlvr-larger bench-sft bench-logprobs bench-losses bench-resume
-.PHONY: bench-recovery bench-operator bench-checkpoint bench-scorers
+.PHONY: bench-recovery bench-operator bench-checkpoint bench-scorers bench-synthesis
 bench-sim: setup-bench  ## pictures, videos and questions a second; 10 000 labels checked again
 	@$(VENV)/python bench/bench_sim.py
 	@$(VENV)/python bench/bench_spatial.py
 
 bench-rewards: setup-bench  ## rewards a second and agreement, against other libraries
 	@$(VENV)/python bench/bench_rewards.py
+
+bench-synthesis: setup-bench  ## a synthesis job: time, memory, faults; WHOLE=1: 10,000 and 100,000
+	@$(VENV)/python bench/bench_synthesis.py $(if $(WHOLE),--whole)
 
 bench-scorers: setup-dev  ## time of every benchmark's rules on texts written to stall them
 	@$(VENV)/python bench/bench_scorers.py

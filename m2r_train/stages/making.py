@@ -25,7 +25,7 @@ from m2r_train.sim.apartment import image_samples, video_samples
 
 _STRICT = RewardConfig()
 _MOST_PIXELS = 2**27  # of all pictures of a shard: its samples are in memory together
-_MOST_QUESTIONS = 4096
+_MOST_QUESTIONS = 512
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,15 +110,15 @@ def watching(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watching]:
     small = manifests(*ONE_OF_EACH)
     for name in ("sft", "rlvr"):
         small = change(small, name, "evaluation", HELD_OUT)
+    small = change(small, "sft", "training.steps", 80)  # rewards then differ in every step of rlvr
     golden = run(m2r, write(small, home / "manifests"), (home / "store").as_uri())
     rules = ROOT / "charts" / "m2r" / "rules.yaml"
     try:
         with prometheus(home / "prometheus", rules) as server, operator(server):
             seen = {
                 "data": watch(server, golden, m2r, "data", home / "data"),
-                "sft": watch(server, golden, m2r, "sft", home / "sft",
-                             steps={"training.steps": 40}),
-                "rlvr": watch(server, golden, m2r, "rlvr", home / "rlvr", steps={"steps": 12},
+                "sft": watch(server, golden, m2r, "sft", home / "sft"),
+                "rlvr": watch(server, golden, m2r, "rlvr", home / "rlvr", steps={"steps": 24},
                               kill_at="before-save:3"),
                 "eval-rlvr": watch(server, golden, m2r, "eval-rlvr", home / "eval"),
             }  # fmt: skip
@@ -204,9 +204,9 @@ def test_figures_of_the_end_of_a_run_are_those_that_a_user_sees(watching: Watchi
         }
 
     told = figures("run", "rlvr")
-    assert (told["Progress"], told["Step"], told["Attempt"]) == (1.0, 12.0, 2.0)
+    assert (told["Progress"], told["Step"], told["Attempt"]) == (1.0, 24.0, 2.0)
     assert told["Since the last step"] < 300
-    assert figures("run", "sft")["Step"] == 40
+    assert figures("run", "sft")["Step"] == 80
     made = figures("synthesis", "data")
     assert made["In the dataset"] == 92
     assert made["Made and right"] >= 92

@@ -15,6 +15,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Literal
 from urllib.parse import urlsplit
 
+from m2r_train.core.rng import derive_seed
+
 Kind = Literal[
     "lose-reply",
     "error-after",
@@ -24,6 +26,8 @@ Kind = Literal[
     "cut-body",
     "flip-body",
 ]
+
+UNLUCKY: tuple[Kind, ...] = ("error-before", "error-after", "lose-reply", "cut-body")
 
 
 @dataclass
@@ -46,6 +50,8 @@ class FaultProxy:
         self.faults: list[Fault] = []
         self.seen: list[tuple[str, str, str | None]] = []
         self.down = False
+        self.rate = 0.0  # share of requests, whichever they are, that meet a fault of some kind
+        self.met = 0
         self._lock = threading.Lock()
 
     def add(self, kind: Kind, method: str, path_end: str, **options: object) -> Fault:
@@ -60,6 +66,9 @@ class FaultProxy:
                 if fault.times and fault.method == method and path.endswith(fault.path_end):
                     fault.times -= 1
                     return fault
+            if derive_seed(0, "fault", len(self.seen)) % 1000 < 1000 * self.rate:
+                self.met += 1
+                return Fault(UNLUCKY[self.met % len(UNLUCKY)], method, "")
         return None
 
     @property

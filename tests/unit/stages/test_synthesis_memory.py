@@ -109,9 +109,9 @@ def test_workers_are_not_far_ahead_of_the_journal(
 @pytest.mark.parametrize(
     ("fields", "most"),
     [
-        ({"figures": {"tasks": ["Arithmetic"], "samples": 10**6}}, 668),
-        ({"figures": {"tasks": ["Arithmetic"], "samples": 10**6, "imageSize": 32}}, 4096),
-        ({"simulator": {"tasks": ["Count"], "scenes": 10**5, "questionsPerScene": 8}}, 83),
+        ({"figures": {"tasks": ["Arithmetic"], "samples": 10**6}}, 512),
+        ({"figures": {"tasks": ["Arithmetic"], "samples": 10**6, "imageSize": 1024}}, 128),
+        ({"simulator": {"tasks": ["Count"], "scenes": 10**5, "questionsPerScene": 8}}, 64),
         ({"simulator": {"tasks": ["RoomSize"], "scenes": 10**5, "video": True}}, 20),
     ],
 )
