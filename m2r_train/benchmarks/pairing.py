@@ -14,7 +14,7 @@ from m2r_train.benchmarks.kept import Kept, all_figures
 from m2r_train.benchmarks.registry import BENCHMARKS
 from m2r_train.core.estimates import Difference, difference
 
-_PROTOCOL = ("rule", "answer", "judge")
+_PROTOCOL = ("rule", "form", "answer", "judge")
 
 
 class Side(NamedTuple):

@@ -153,6 +153,7 @@ REFUSED = {
         "different questions",
     ),
     "another rule": (lambda rows: rows, {"rule": "vlmevalkit"}, "rule 'official', rlvr with"),
+    "another form": (lambda rows: rows, {"form": "Published"}, "form 'Tagged', rlvr with"),
     "another judge": (lambda rows: rows, {"judge": "a model"}, "scored alike"),
     "no answers": (lambda rows: [], {}, "rlvr kept no answers"),
     "no records": (
@@ -167,7 +168,7 @@ REFUSED = {
 def test_what_cannot_be_paired_is_refused_in_one_line(case: str) -> None:
     change, protocol, told = REFUSED[case]
     rows = kept("dynamath", SETS["dynamath"])
-    own = {"rule": "official", "judge": "rules"}
+    own = {"rule": "official", "form": "Tagged", "judge": "rules"}
     with pytest.raises(DataError) as refused:
         paired("dynamath", side(rows, **own), side(change(rows), "rlvr", **own | protocol))
     assert told in str(refused.value)
