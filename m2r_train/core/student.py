@@ -18,7 +18,8 @@ def two_sided_p(t: float, freedom: float) -> float:
         return 0.0
     if freedom > _NORMAL_FROM:
         return math.erfc(abs(t) / math.sqrt(2))
-    return _incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t))
+    squares = freedom + t * t
+    return _incomplete_beta(freedom / 2, 0.5, freedom / squares, t * t / squares)
 
 
 @lru_cache(maxsize=1024)
@@ -47,14 +48,17 @@ def _density(t: float, freedom: float) -> float:
     return math.exp(log_scale - (freedom + 1) / 2 * math.log1p(t * t / freedom))
 
 
-def _incomplete_beta(a: float, b: float, x: float) -> float:
-    """I_x(a, b), regularised (NIST Digital Library of Mathematical Functions, 8.17)."""
-    if x <= 0.0 or x >= 1.0:
+def _incomplete_beta(a: float, b: float, x: float, rest: float) -> float:
+    """I_x(a, b), regularised (NIST Digital Library of Mathematical Functions, 8.17).
+
+    ``rest`` is 1 - x, whose digits are lost where it is worked out from an x near 1.
+    """
+    if x <= 0.0 or rest <= 0.0:
         return 0.0 if x <= 0.0 else 1.0
     if x > (a + 1) / (a + b + 2):  # where the fraction of the other tail converges fast
-        return 1.0 - _incomplete_beta(b, a, 1.0 - x)
+        return 1.0 - _incomplete_beta(b, a, rest, x)
     log_front = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-    log_front += a * math.log(x) + b * math.log1p(-x)
+    log_front += a * math.log(x) + b * math.log(rest)
     return math.exp(log_front) / (a * _fraction(a, b, x))
 
 

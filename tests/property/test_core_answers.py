@@ -61,6 +61,8 @@ def test_reading_is_total(text: str) -> None:
 
 
 @given(anything, anything)
+@example("A", "A{")
+@example("0", "{0")
 @pytest.mark.parametrize("answer_type", TYPES)
 def test_equivalence_is_total_and_symmetric(answer_type: str, a: str, b: str) -> None:
     assert equivalent(a, b, answer_type) == equivalent(b, a, answer_type)  # type: ignore[arg-type]

@@ -85,10 +85,10 @@ def _milliseconds(call: Callable[[], object]) -> float:
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_answer_raises_nothing_and_costs_less_than_five_milliseconds(name: str) -> None:
+def test_a_hostile_answer_raises_nothing_and_costs_less_than_fifty_milliseconds(name: str) -> None:
     text = HOSTILE[name]
     cost = max(_milliseconds(lambda reader=reader: reader(text)) for reader in READERS)
-    assert cost < 5
+    assert cost < 50  # what grows with the square of the length takes seconds
 
 
 @pytest.mark.parametrize("name", HOSTILE)

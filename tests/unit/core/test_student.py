@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from m2r_train.core.student import two_sided_p, two_sided_quantile
@@ -28,6 +28,7 @@ def test_quantiles_are_those_of_the_table(level: float, freedom: float, t: float
 
 
 @given(st.floats(-50, 50))
+@example(1e-8)
 def test_one_and_two_degrees_of_freedom_have_closed_forms(t: float) -> None:
     cauchy = 1 - 2 * math.atan(abs(t)) / math.pi
     assert two_sided_p(t, 1) == pytest.approx(cauchy, rel=1e-9)
