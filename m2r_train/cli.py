@@ -236,9 +236,9 @@ def report(
     from m2r_train.reporting import differences_table, write_report
 
     _check_writable(out)
-    table = differences_table(runs, endpoint=endpoint) if compare else ""
-    write_report(runs, out, cache_dir=cache_dir(), endpoint=endpoint, compare=compare)
-    typer.echo(table, nl=False)
+    told = write_report(runs, out, cache_dir=cache_dir(), endpoint=endpoint, compare=compare)
+    if compare:
+        typer.echo(differences_table(told), nl=False)
     typer.echo(out)
 
 

@@ -98,23 +98,26 @@ def write_report(
     cache_dir: Path,
     endpoint: str | None = None,
     compare: bool = False,
-) -> Path:
+) -> list[Comparison]:
     """One self-contained page about the runs at ``uris``, or about the dataset that is there.
 
-    ``compare`` lays the runs of a kind over each other, and raises DataError where the evaluations
-    cannot be paired.
+    Returns the differences that the page tells. ``compare`` lays the runs of a kind over each
+    other, and raises DataError where the evaluations cannot be paired.
     """
     named = list(uris)
-    if (dataset := dataset_folder(named, endpoint=endpoint)) is not None:
-        return write_page(dataset_page(dataset, cache_dir, endpoint=endpoint), out)
+    if not compare and (dataset := dataset_folder(named, endpoint=endpoint)) is not None:
+        write_page(dataset_page(dataset, cache_dir, endpoint=endpoint), out)
+        return []
     runs = find_runs(named, endpoint=endpoint)
     if [run.spec.kind for run in runs] == ["DataSynthesisJob"]:
         made = runs[0].store.under("dataset")
-        return write_page(dataset_page(made, cache_dir, endpoint=endpoint), out)
+        write_page(dataset_page(made, cache_dir, endpoint=endpoint), out)
+        return []
     by_uri = {run.store.uri: run for run in runs}
     comparisons = compare_models(runs, strict=compare)
     views = [_view(run, by_uri) for run in runs]
-    return build_report(views, out, title="M2R report", comparisons=comparisons, compare=compare)
+    build_report(views, out, title="M2R report", comparisons=comparisons, compare=compare)
+    return comparisons
 
 
 def final_table(runs: Sequence[StoredRun]) -> Table | None:
@@ -125,11 +128,10 @@ def final_table(runs: Sequence[StoredRun]) -> Table | None:
     return results_table(result_rows(results))
 
 
-def differences_table(uris: Iterable[str], *, endpoint: str | None = None) -> str:
-    """What the evaluated models at ``uris`` differ by in points of percent, as a Markdown table of
-    the plain figures; empty without two of them. Raises DataError where they cannot be paired.
+def differences_table(comparisons: Iterable[Comparison]) -> str:
+    """What evaluated models differ by in points of percent, as a Markdown table of the plain
+    figures; empty where there are none.
     """
-    comparisons = compare_models(find_runs(uris, endpoint=endpoint), strict=True)
     columns = ("Benchmark", "Metric", "Model", "", "Baseline", "Difference", "", "Stderr")
     rows = [
         [

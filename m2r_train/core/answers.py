@@ -104,16 +104,16 @@ def equivalent(prediction: str, truth: str, answer_type: AnswerType) -> bool:
     if prediction.casefold() == truth.casefold():
         return True
     if answer_type == "choice":
-        letters = option_letter(prediction), option_letter(truth)
-        return letters[0] == letters[1] if any(letters) else same_expression(prediction, truth)
+        chosen, right = option_letter(prediction), option_letter(truth)
+        return chosen == right if chosen or right else same_expression(prediction, truth)
     any_unit = answer_type == "number"
-    numbers = [parse_numeral(text, any_unit=any_unit) for text in (prediction, truth)]
+    number = parse_numeral(prediction, any_unit=any_unit)
+    truth_number = parse_numeral(truth, any_unit=any_unit)
     # x = 5 is 5 by the other side's leave only: it is not y = 5.
     both_assign = not any_unit and "=" in prediction and "=" in truth
-    if numbers == [None, None] or both_assign:
+    if both_assign or (number is None and truth_number is None):
         return same_expression(prediction, truth)
-    first, second = numbers
-    return first is not None and second is not None and same_number(first, second)
+    return number is not None and truth_number is not None and same_number(number, truth_number)
 
 
 def _tags(text: str) -> Tags:

@@ -16,25 +16,19 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from m2r_train.api.datasynthesis import AnnotatedScenes
-from m2r_train.api.errors import ConfigError, DataError, Preempted, naming
-from m2r_train.api.refs import DatasetRef, ModelRef
+from m2r_train.api.errors import Preempted
 from m2r_train.api.runspec import RunSpec, recipe
-from m2r_train.core.records import Sample
-from m2r_train.core.rng import derive_seed
-from m2r_train.data.annotated import ask_about_scenes
-from m2r_train.data.user import BadRecord, iter_user_dataset, read_user_dataset
 from m2r_train.engine.ranks import ALONE as ONE_RANK
 from m2r_train.engine.ranks import Ranks
 from m2r_train.report.cards import CARD
 from m2r_train.report.modelcard import ModelFacts, model_card, read_card
+from m2r_train.stages.inputs import Inputs
 from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.saving import Saver, records
 from m2r_train.stages.stop import StopNow, StopRequest
-from m2r_train.store import Helper, Run, fetch_uri, publish_folder
+from m2r_train.store import Helper, Run, publish_folder
 from m2r_train.telemetry.history import History, Scalar, StepRecord
 from m2r_train.telemetry.metrics import MetricSet, closed
-from m2r_train.telemetry.progress import Progress
 from m2r_train.telemetry.server import StatusServer
 
 if TYPE_CHECKING:
@@ -42,20 +36,16 @@ if TYPE_CHECKING:
 
     from m2r_train.model.policy import Policy
 
-_NAMED_BAD_RECORDS = 3
 _LEAVING_SECONDS = 5.0  # of the grace period are kept for the process's own end, but at most
 _LEAVING_SHARE = 0.1  # this share of it
 
 
 @dataclass(kw_only=True)
-class Context:
+class Context(Inputs):
     """One attempt at one run, as its stage sees it."""
 
-    run_spec: RunSpec
     run: Run | Helper
-    progress: Progress
     metrics: MetricSet
-    cache_dir: Path
     stop: StopRequest = field(default_factory=StopRequest)
     server: StatusServer | None = None
     place: Place = ALONE
@@ -70,15 +60,9 @@ class Context:
     _phases: dict[str, float] = field(default_factory=dict)
     _labels: dict[str, dict[str, str]] = field(default_factory=dict)
     _tokens: int = 0
-    _fetched: dict[str, tuple[Path, str]] = field(default_factory=dict)  # by field path
 
     def __post_init__(self) -> None:
         self.saver = Saver(self)
-
-    @property
-    def seed(self) -> int:
-        """The run's seed."""
-        return self.run_spec.seed
 
     @property
     def owned(self) -> Run:
@@ -98,90 +82,6 @@ class Context:
         """
         self._labels = {k: closed(v) for k, v in values.items()}
         self.metrics.close({k: set(v.values()) for k, v in self._labels.items()})
-
-    # inputs
-
-    def policy(self, path: str, ref: ModelRef) -> Policy:
-        """The model that ``spec.<path>`` points at, ready to compute."""
-        from m2r_train.stages import models  # noqa: PLC0415 - torch
-
-        spec = self.run_spec.parsed_spec
-        models.use_threads(self.run_spec.threads, gpu=spec.resources.gpus_per_node > 0)
-        if ref.preset is not None:
-            return models.preset(self.seed, spec)
-        with naming(f"spec.{path}"):
-            return models.load(self._fetch(path), spec)
-
-    def samples(
-        self, path: str, ref: DatasetRef, split: str, source: str | None = None
-    ) -> list[Sample]:
-        """The usable records of the dataset that ``spec.<path>`` points at; bad ones are named.
-
-        ``source`` is what new samples are marked with (default: the field's path).
-        """
-        with naming(f"spec.{path}"):
-            loaded = read_user_dataset(**self._reading(path, ref, split, source))
-        self._name_bad(loaded.bad)
-        return loaded.samples
-
-    def each_sample(
-        self, path: str, ref: DatasetRef, split: str, source: str | None = None
-    ) -> Iterator[Sample]:
-        """What ``samples`` gives, one in memory at a time."""
-        bad: list[BadRecord] = []
-        with naming(f"spec.{path}"):
-            yield from iter_user_dataset(**self._reading(path, ref, split, source), bad=bad)
-        self._name_bad(bad)
-
-    def _reading(
-        self, path: str, ref: DatasetRef, split: str, source: str | None
-    ) -> dict[str, Any]:
-        return {
-            "path": self._fetch(path),
-            "split": ref.split or (split if ref.from_ is not None else None),
-            "columns": {str(name): column for name, column in ref.columns.items()},
-            "max_bad_ratio": ref.max_bad_ratio,
-            "source": source or path,
-        }
-
-    def _name_bad(self, bad: Sequence[BadRecord]) -> None:
-        for one in bad[:_NAMED_BAD_RECORDS]:
-            self.progress.note(f"left out: {one}")
-        if len(bad) > _NAMED_BAD_RECORDS:
-            self.progress.note(f"left out: {len(bad)} bad records in all")
-
-    def scene_samples(self, path: str, ref: AnnotatedScenes, source: str) -> Iterator[Sample]:
-        """Questions about the annotated scenes that ``spec.<path>`` points at, with chains."""
-        with naming(f"spec.{path}"):
-            yield from ask_about_scenes(
-                self._fetch(path),
-                ref.tasks,
-                derive_seed(self.seed, "source", source),
-                source,
-                wanted=ref.questions_per_scene,
-                most_frames=ref.frames,
-            )
-
-    def folder(self, path: str) -> Path:
-        """A local copy of the folder that ``spec.<path>`` points at."""
-        with naming(f"spec.{path}"):
-            return self._fetch(path)
-
-    def _fetch(self, path: str) -> Path:
-        given = self.run_spec.inputs.get(path)
-        if given is None:
-            raise ConfigError(f"run spec: inputs has no {path!r}; the operator or m2r run sets it")
-        storage = self.run_spec.storage
-        folder, digest = fetch_uri(
-            given.uri, self.cache_dir, endpoint=storage.endpoint, region=storage.region
-        )
-        if given.digest is not None and digest != given.digest:
-            raise DataError(
-                f"{given.uri} has changed since the run was made "
-                f"(digest {digest[:12]}, expected {given.digest[:12]}); start a new run"
-            )
-        self._fetched[path] = folder, digest
-        return folder
 
     # life of a run
 

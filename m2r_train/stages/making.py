@@ -88,13 +88,6 @@ def judged_after(spec: DataSynthesisSpec) -> bool:
     return spec.quality.judge is not None and spec.quality.judge.model is not None
 
 
-def lessons_of(spec: DataSynthesisSpec) -> int:
-    """Parts of the run in which chains are written and judged, as long as questions are few."""
-    if not spec.generator.teaches:
-        return 0
-    return spec.shards * (2 if judged_after(spec) else 1)
-
-
 def make_shard(source: Source, seed: int, start: int, stop: int) -> tuple[bytes, dict[str, int]]:
     """Parquet of the shard's verified samples, and counts (``made``, ``kept``, dropped reasons)."""
     counts: Counter[str] = Counter()

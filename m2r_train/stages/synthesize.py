@@ -35,7 +35,7 @@ from m2r_train.stages import teaching
 from m2r_train.stages.cleaning import cleaned
 from m2r_train.stages.context import Context
 from m2r_train.stages.gathering import Gathered
-from m2r_train.stages.making import Shard, begin_worker, lessons_of, make_shard, shards_of
+from m2r_train.stages.making import Shard, begin_worker, make_shard, shards_of
 from m2r_train.stages.sharing import parts
 
 _FILE_SAMPLES = 4096
@@ -51,12 +51,13 @@ Measured = dict[int, tuple[float, float]]
 def run(ctx: Context) -> dict[str, Any]:
     """Make the dataset of ``spec``; publishes ``dataset/<split>/*.parquet`` and its manifest.
 
-    Samples lie on disk (``ctx.cache_dir``): memory is bounded by a shard, not by the job.
+    Samples lie on disk (``ctx.cache_dir``): memory holds a shard, and of each sample what routing
+    needs, some half a KiB.
     """
     spec = cast("DataSynthesisSpec", ctx.run_spec.parsed_spec)
     shards = shards_of(spec.sources, spec.shards)
     chunks = -(-spec.outputs.rlvr // _CHUNK) if spec.difficulty else 0
-    lessons = lessons_of(spec)
+    lessons = teaching.lesson_count(spec)  # at least
     total = len(shards) + lessons + chunks
     ctx.restore_parts()
     _count(ctx, "verify", {"kept": 0, "dropped": 0})  # a rate sees what comes after a zero

@@ -41,7 +41,7 @@ Judge = Callable[[int, Sequence[tuple[Sample, str]]], list[Scores | None]]
 """Scores of chains, given the part's number; None where no verdict could be had."""
 
 
-def lesson_count(spec: DataSynthesisSpec, questions: int) -> int:
+def lesson_count(spec: DataSynthesisSpec, questions: int = 0) -> int:
     """Parts in which so many questions are taught, and again as many where a model in the run's
     pods judges after all is written.
     """

@@ -503,6 +503,18 @@ def test_waiting_in_vain_names_the_last_error(tmp_path: Path) -> None:
         Kubectl(tmp_path).wait("it answers", probe, seconds=0, every=0)
 
 
+def test_kubectl_joins_the_cgroup_of_its_cluster_and_runs_also_where_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.kubectl.tool", lambda _name: Path("/bin/echo"))
+    procs = tmp_path / "cgroup.procs"
+    ours = Kubectl(tmp_path, cgroup=procs)
+    assert "get pods" in ours.kubectl("get", "pods")
+    assert procs.read_text() == "0\n"  # the writer itself, which then becomes kubectl
+    gone = Kubectl(tmp_path, cgroup=tmp_path / "gone" / "cgroup.procs")
+    assert "get pods" in gone.kubectl("get", "pods")
+
+
 def test_whether_a_node_can_run_here_is_asked_unless_another_cluster_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

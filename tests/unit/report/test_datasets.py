@@ -31,7 +31,9 @@ MAX_PAGE = 15_000_000
 
 
 def page_of(folder: Path, tmp_path: Path) -> str:
-    return write_report([str(folder)], tmp_path / "p.html", cache_dir=tmp_path / "c").read_text()
+    page = tmp_path / "p.html"
+    assert write_report([str(folder)], page, cache_dir=tmp_path / "c") == []
+    return page.read_text()
 
 
 def two_splits() -> dict[str, list[Sample]]:

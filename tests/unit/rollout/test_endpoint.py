@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+from chatserver import QuietHandler, QuietServer, open_server
 
 from m2r_train.api.errors import ConfigError
 from m2r_train.core.backoff import Backoff
@@ -21,55 +20,26 @@ Behaviour = Callable[["Handler"], None]
 KEY = "sk-very-secret"
 
 
-class Handler(BaseHTTPRequestHandler):
+class Handler(QuietHandler):
     """Does what the script's next step says; the last step is for all that follow."""
 
     server: Teacher
 
-    def do_POST(self) -> None:
-        size = int(self.headers["Content-Length"])
-        self.server.seen.append(
-            (self.path, self.headers.get("Authorization"), json.loads(self.rfile.read(size)))
-        )
+    def asked(self, request: Any) -> None:
+        self.server.seen.append((self.path, self.headers.get("Authorization"), request))
         script = self.server.script
         script[min(len(self.server.seen), len(script)) - 1](self)
 
-    def send(self, status: int, body: bytes, **headers: str) -> None:
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name.replace("_", "-"), value)
-        self.end_headers()
-        self.wfile.write(body)
 
-    def log_message(self, format: str, *args: object) -> None:
-        """Quiet."""
-
-
-class Teacher(ThreadingHTTPServer):
-    daemon_threads = True
-
+class Teacher(QuietServer):
     def __init__(self, script: list[Behaviour]) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
+        super().__init__(Handler)
         self.script = script
         self.seen: list[tuple[str, str | None, Any]] = []
-        self.over = threading.Event()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A client that hangs up on us is what is tested."""
 
 
-@contextmanager
-def teacher(*script: Behaviour) -> Iterator[Teacher]:
-    server = Teacher(list(script))
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.over.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def teacher(*script: Behaviour) -> AbstractContextManager[Teacher]:
+    return open_server(Teacher(list(script)))
 
 
 def completion(text: str) -> bytes:
