@@ -148,7 +148,8 @@ class Ours:
 
         use_threads(self._threads)
         began = time.perf_counter()
-        loss, tokens, padding = _accumulate(self._policy, self._batches[number], lambda: None)
+        batch = self._batches[number]
+        loss, tokens, padding = _accumulate(self._policy, self._engine, batch, lambda: None)
         self._engine.step(LEARNING_RATE)
         seconds = time.perf_counter() - began
         torch.use_deterministic_algorithms(False)
