@@ -79,7 +79,7 @@ class Rig:
         self._args, self._gpu, self._torch = args, gpu, torch
         self.size = model_size(args)
         self.policy = random_policy(self.size, device_of(spec), tiny=args.tiny)
-        self.engine = training_engine(self.policy, spec.optimization, 0)
+        self.engine = training_engine(self.policy, spec.optimization)
         self.reference = reference_of(self.policy)
         self.objective = Objective.of(spec)
         self.params = SamplingParams(args.group, 1.0, args.completion)
