@@ -194,7 +194,7 @@ def compare(rounds: int, *, small: bool) -> tuple[str, bool]:
         f"{groups[1].parameters / 1e6:.1f} M parameters; {rounds} steps of each, in turn; "
         f"seconds as min / median / max; load {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores",
         "",
-        f"| step (RLVR: prompts of {GROUP}) | one process | two processes | times as fast (medians) |",
+        f"| step (RLVR: prompts of {GROUP}) | one process | two processes | ratio of medians |",
         "|---|---|---|---|",
     ]
     kept = True
