@@ -57,8 +57,9 @@ class Rig:
         from m2r_train.api.rlvr import RLVRSpec
         from m2r_train.rollout.base import SamplingParams
         from m2r_train.stages.engines import training_engine
-        from m2r_train.stages.grpo import Objective, reference_of
+        from m2r_train.stages.grpo import reference_of
         from m2r_train.stages.models import device_of, use_threads
+        from m2r_train.stages.objective import Objective
         from m2r_train.stages.rollouts import rollout_engine
 
         gpu = args.device == "cuda"

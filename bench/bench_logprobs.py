@@ -91,7 +91,8 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
         return linear_logprobs(states, weight, targets)
 
     way = {"plain": plain, "held": held, "tiled": tiled}[args.way]
-    peak, seconds, figures = 0, 0.0, {}
+    peak, seconds = 0, 0.0
+    figures: dict[str, float] = {}
     for _ in range(2):
         states.grad = weight.grad = None
         before = resident("VmRSS")
@@ -100,6 +101,7 @@ def measure(args: argparse.Namespace) -> dict[str, float]:
         logp, entropies = way()
         logp.mean().backward()
         seconds = time.perf_counter() - began
+        assert states.grad is not None and weight.grad is not None
         peak = max(peak, resident("VmHWM") - before)
         figures = {
             "logp": logp.mean().item(),

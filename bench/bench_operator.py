@@ -30,6 +30,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -196,11 +197,12 @@ def delete_all(api: Api) -> None:
     """All runs of the namespace, and their children."""
     cluster, namespace = api.cluster, api.namespace
     cluster.kubectl("delete", "rlvrjobs", "--all", "--wait=false", namespace=namespace, seconds=600)
+
+    def gone(resource: str) -> bool:
+        return not cluster.get(resource, namespace=namespace)["items"]
+
     for resource in ("rlvrjobs.m2r.dev", "jobs", "pods"):
-        cluster.wait(
-            f"no {resource}", lambda r=resource: not cluster.get(r, namespace=namespace)["items"],
-            seconds=600, every=1.0,
-        )  # fmt: skip
+        cluster.wait(f"no {resource}", partial(gone, resource), seconds=600, every=1.0)
 
 
 def running_writes(api: Api, n: int = 20) -> float:

@@ -141,7 +141,7 @@ class Trial:
             if random is not None and not named:
                 span = max(0.5, self.golden.seconds(self.name))
                 instant = time.monotonic() + random.uniform(0.0, span)
-            process.when(lambda: self._look(port) or time.monotonic() >= instant)
+            process.when(lambda: self._looked(port, until=instant))
             if random is not None and not named:
                 process.signal(signal.SIGKILL)
         done = process.wait()
@@ -153,13 +153,14 @@ class Trial:
         self._look_into_the_journal()
         return done.code == 0
 
-    def _look(self, port: int) -> None:
-        """Notes the step that ``/status`` tells."""
+    def _looked(self, port: int, *, until: float) -> bool:
+        """Whether it is ``until`` yet; notes the step that ``/status`` tells."""
         with (
             contextlib.suppress(OSError, http.client.HTTPException),  # it may end while it answers
             urllib.request.urlopen(f"http://127.0.0.1:{port}/status", timeout=1) as reply,
         ):
             self.seen_step = json.load(reply)["step"]
+        return time.monotonic() >= until
 
     def identical(self) -> bool:
         """Whether the ended run is the golden one, bit for bit."""
@@ -180,9 +181,9 @@ class Trial:
         )
 
     def _point(self, random: Random) -> str:
-        points = SAVING if self.name in TRAINING else WORKING
+        points = list(SAVING if self.name in TRAINING else WORKING)
         if self.name == "sft":
-            points = tuple(p for p in points if p != "before-journal")
+            points.remove("before-journal")
         return f"{random.choice(points)}:{random.randint(1, 3)}"
 
     def _kept_steps(self) -> int:

@@ -54,10 +54,10 @@ def check(wanted: int, size: int) -> tuple[Counter[str], list[str]]:
         seed += 1
         if seed % 8:
             photo, tasks = draw_photo(Random(seed), size), list(IMAGE_TASKS)
-            scene = photo and photo.scene
+            scene = None if photo is None else photo.scene
         else:
             film, tasks = draw_film(Random(seed), size, 32), list(VIDEO_TASKS)
-            scene = film and film.scene
+            scene = None if film is None else film.scene
         if scene is None:
             continue
         for question in questions(scene, tasks, seed, 40 if seed % 8 == 0 else 8):

@@ -23,6 +23,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from m2r_train.model.policy import Request
+
+T = TypeVar("T")
 
 LEAST_SPEED = 0.95
 MOST_SYNC = 0.03
@@ -37,7 +43,7 @@ LEARNING_RATE = 1e-6
 class Size:
     """A model and a step of it."""
 
-    shape: dict[str, int]
+    shape: dict[str, Any]  # fields of ``TinyShape``
     prompts: int
 
 
@@ -56,7 +62,7 @@ class Block:
     clock: Callable[[], float]
     parts: dict[str, float] = field(default_factory=dict)
 
-    def time(self, name: str, what: Callable[[], object]) -> object:
+    def time(self, name: str, what: Callable[[], T]) -> T:
         """Do ``what`` and note how long it took."""
         began = self.clock()
         done = what()
@@ -80,8 +86,9 @@ class Run:
         from m2r_train.rollout.base import SamplingParams
         from m2r_train.rollout.vllm_engine import VllmEngine
         from m2r_train.sim import VOCABULARY
-        from m2r_train.stages.grpo import Objective, reference_of
+        from m2r_train.stages.grpo import reference_of
         from m2r_train.stages.models import use_threads
+        from m2r_train.stages.objective import Objective
 
         use_threads(threads)
         self._size, self._clock, self._step = size, clock, 0
@@ -115,9 +122,8 @@ class Run:
         drawn = block.time("generate", lambda: self._vllm.generate(requests, seeds, self._params))
         if not self._step % 2:
             self._peer(block, requests, seeds)
-        groups: list[list[object]] = drawn  # type: ignore[assignment]
         scored = block.time(
-            "reward", lambda: score_groups(self._policy, samples, groups, self._objective)
+            "reward", lambda: score_groups(self._policy, samples, drawn, self._objective)
         )
         block.time(
             "train",
@@ -135,11 +141,13 @@ class Run:
         self._step += 1
         return block
 
-    def _peer(self, block: Block, requests: Sequence[object], seeds: Sequence[int]) -> None:
+    def _peer(self, block: Block, requests: Sequence[Request], seeds: Sequence[int]) -> None:
         block.time("bare", lambda: self._bare(requests, seeds, logprobs=0))
         block.time("bare, no log-probabilities", lambda: self._bare(requests, seeds, logprobs=None))
 
-    def _bare(self, requests: Sequence[object], seeds: Sequence[int], logprobs: int | None) -> None:
+    def _bare(
+        self, requests: Sequence[Request], seeds: Sequence[int], logprobs: int | None
+    ) -> None:
         """What somebody with the same prompts would write with vLLM alone."""
         import vllm
 
