@@ -18,44 +18,28 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from m2r_train.api.errors import Preempted
 from m2r_train.api.runspec import RunSpec, recipe
-from m2r_train.engine.ranks import ALONE as ONE_RANK
-from m2r_train.engine.ranks import Ranks
 from m2r_train.report.cards import CARD
 from m2r_train.report.modelcard import ModelFacts, model_card, read_card
-from m2r_train.stages.inputs import Inputs
+from m2r_train.stages.attempt import Attempt
 from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.saving import Saver, records
 from m2r_train.stages.stop import StopNow, StopRequest
-from m2r_train.store import Helper, Run, publish_folder
-from m2r_train.telemetry.history import History, Scalar, StepRecord
-from m2r_train.telemetry.metrics import MetricSet, closed
-from m2r_train.telemetry.server import StatusServer
+from m2r_train.store import publish_folder
+from m2r_train.telemetry.history import Scalar, StepRecord
+from m2r_train.telemetry.metrics import closed
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from m2r_train.model.policy import Policy
 
-_LEAVING_SECONDS = 5.0  # of the grace period are kept for the process's own end, but at most
-_LEAVING_SHARE = 0.1  # this share of it
-
 
 @dataclass(kw_only=True)
-class Context(Inputs):
+class Context(Attempt):
     """One attempt at one run, as its stage sees it."""
 
-    run: Run | Helper
-    metrics: MetricSet
-    stop: StopRequest = field(default_factory=StopRequest)
-    server: StatusServer | None = None
     place: Place = ALONE
-    ranks: Ranks = ONE_RANK
-    started: float = field(default_factory=time.time)  # the run's first attempt, in Unix seconds
     done: int | None = None  # steps done, once one is done or was found done
-    history: History = field(default_factory=History)
-    timings: History = field(default_factory=History)
-    traces: list[dict[str, Any]] = field(default_factory=list)
-    probe: Callable[[str], None] = lambda _name: None
     saver: Saver = field(init=False)
     _phases: dict[str, float] = field(default_factory=dict)
     _labels: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -63,17 +47,6 @@ class Context(Inputs):
 
     def __post_init__(self) -> None:
         self.saver = Saver(self)
-
-    @property
-    def owned(self) -> Run:
-        """The run, for its owner: who helps commits, publishes and prunes nothing."""
-        assert isinstance(self.run, Run)
-        return self.run
-
-    def tell(self, **what: Any) -> None:
-        """Change what ``GET /status`` says, where it is served."""
-        if self.server is not None:
-            self.server.update(**what)
 
     def close_labels(self, **values: Sequence[str]) -> None:
         """Close the metric labels that only the run knows, e.g. its tasks.
@@ -193,14 +166,6 @@ class Context(Inputs):
         """Raise ``Preempted`` once the newest state that there is time for is saved."""
         self.saver.settle()
         raise preempted(self.run_spec, self.stop, done, saved=self.saver.committed)
-
-    def seconds_left(self) -> float | None:
-        """Seconds until the process has to be gone; None while nobody asked, or only Ctrl-C did."""
-        if self.stop.asked is None or self.stop.reason != "SIGTERM":
-            return None
-        grace = self.run_spec.parsed_spec.disruption.termination_grace_period_seconds
-        leaving = min(_LEAVING_SECONDS, _LEAVING_SHARE * grace)
-        return self.stop.asked + grace - leaving - time.monotonic()
 
     @contextmanager
     def step(

@@ -13,13 +13,10 @@ from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
-from m2r_train.stages.feeding import lay_out, request
 from m2r_train.stages.grading import VERDICT_TOKENS, Turn
 from m2r_train.stages.replies import Question
-from m2r_train.stages.rollouts import rollout_engine
+from m2r_train.stages.speaking import Speaker
 from m2r_train.stages.support import refuse_videos
-
-_TOGETHER = 64  # questions that are answered at a time, which bounds memory
 
 
 class ModelClient:
@@ -31,7 +28,7 @@ class ModelClient:
     def __init__(self, ctx: Context, path: str, ref: ModelRef, engine: Engine) -> None:
         """Raises ConfigError for a folder that is no such model."""
         self._seed = ctx.seed
-        self._speaker = _Speaker(ctx, path, ref, engine)
+        self._speaker = Speaker(ctx, path, ref, engine, system=None)
 
     def answer(self, requests: Sequence[Question], keep: Callable[[int, str], None]) -> None:
         """See ``Client.answer``."""
@@ -39,17 +36,14 @@ class ModelClient:
         for i, asked in enumerate(requests):
             by_params.setdefault((asked.temperature, asked.max_tokens), []).append(i)
         for (temperature, most), numbers in by_params.items():
-            params = SamplingParams(1, temperature, most)
-            for start in range(0, len(numbers), _TOGETHER):
-                some = numbers[start : start + _TOGETHER]
-                said = self._say([requests[i] for i in some], params)
-                for number, reply in zip(some, said, strict=True):
-                    keep(number, reply)
-
-    def _say(self, asked: Sequence[Question], params: SamplingParams) -> list[str]:
-        samples = [_sample(question.key, question.prompt) for question in asked]
-        seeds = [derive_seed(self._seed, *question.path) for question in asked]
-        return self._speaker.say(samples, seeds, params)
+            some = [requests[i] for i in numbers]
+            replies = self._speaker.say(
+                [_sample(question.key, question.prompt) for question in some],
+                [derive_seed(self._seed, *question.path) for question in some],
+                SamplingParams(1, temperature, most),
+            )
+            for number, [reply] in zip(numbers, replies, strict=True):
+                keep(number, reply)
 
 
 class ModelGrader:
@@ -62,35 +56,18 @@ class ModelGrader:
     def __init__(self, ctx: Context, path: str, ref: ModelRef, engine: Engine) -> None:
         """Raises ConfigError for a folder that is no such model."""
         self._seed, self._engine = ctx.seed, engine
-        self._speaker = _Speaker(ctx, path, ref, engine)
+        self._speaker = Speaker(ctx, path, ref, engine, system=None)
 
     def __call__(self, turns: Sequence[Turn]) -> list[str]:
         """See ``Grader``. Raises ConfigError for a video that the engine cannot be shown."""
         refuse_videos("quality.judge.engine", self._engine, [t.sample for t in turns if t.sample])
-        replies: list[str] = []
-        for start in range(0, len(turns), _TOGETHER):
-            some = turns[start : start + _TOGETHER]
-            attempt = max(turn.attempt for turn in some)  # turns of one round, so all have the same
-            params = SamplingParams(1, 0.5 * attempt, VERDICT_TOKENS)
-            seeds = [derive_seed(self._seed, *turn.path) for turn in some]
-            replies += self._speaker.say([_shown(turn) for turn in some], seeds, params)
-        return replies
-
-
-class _Speaker:
-    def __init__(self, ctx: Context, path: str, ref: ModelRef, engine: Engine) -> None:
-        self._policy = ctx.policy(path, ref)
-        self._policy.freeze_vision()
-        self._engine = rollout_engine(engine, self._policy)
-
-    def say(
-        self, samples: Sequence[Sample], seeds: Sequence[int], params: SamplingParams
-    ) -> list[str]:
-        prompts = lay_out(self._policy, samples, system=None)
-        requests = [request(p, s) for p, s in zip(prompts, samples, strict=True)]
-        self._policy.show([image for r in requests for image in r.images])
-        groups = self._engine.generate(requests, seeds, params)
-        return [self._policy.decode(one.tokens) for [one] in groups]
+        attempt = max((turn.attempt for turn in turns), default=0)  # one round's: all have the same
+        replies = self._speaker.say(
+            [_shown(turn) for turn in turns],
+            [derive_seed(self._seed, *turn.path) for turn in turns],
+            SamplingParams(1, 0.5 * attempt, VERDICT_TOKENS),
+        )
+        return [reply for [reply] in replies]
 
 
 def _shown(turn: Turn) -> Sample:

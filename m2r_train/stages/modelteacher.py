@@ -9,10 +9,7 @@ from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
-from m2r_train.stages.feeding import lay_out, request
-from m2r_train.stages.rollouts import rollout_engine
-
-_AT_A_TIME = 64  # questions that the model is asked together
+from m2r_train.stages.speaking import Speaker
 
 
 class ModelTeacher:
@@ -22,21 +19,12 @@ class ModelTeacher:
         generator = spec.generator
         assert generator.model is not None
         self._seed = ctx.seed
-        self._policy = ctx.policy("generator.model", generator.model)
-        self._engine = rollout_engine(generator.engine, self._policy)
-        self._samples = generator.chains_per_question
+        self._speaker = Speaker(ctx, "generator.model", generator.model, generator.engine)
         self._params = SamplingParams(
             generator.chains_per_question, generator.temperature, generator.max_completion_tokens
         )
 
     def write(self, samples: Sequence[Sample]) -> list[list[str]]:
         """See ``Teacher.write``: a function of the seed and the sample."""
-        out: list[list[str]] = []
-        for i in range(0, len(samples), _AT_A_TIME):
-            some = samples[i : i + _AT_A_TIME]
-            prompts = lay_out(self._policy, some)
-            requests = [request(p, s) for p, s in zip(prompts, some, strict=True)]
-            seeds = [derive_seed(self._seed, "teach", s.id) for s in some]
-            groups = self._engine.generate(requests, seeds, self._params)
-            out += [[self._policy.decode(c.tokens) for c in group] for group in groups]
-        return out
+        seeds = [derive_seed(self._seed, "teach", s.id) for s in samples]
+        return list(self._speaker.say(samples, seeds, self._params))

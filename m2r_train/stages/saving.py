@@ -11,7 +11,6 @@ A checkpoint holds the engine's state (safetensors) and the records that a repor
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
@@ -21,14 +20,16 @@ from m2r_train.api.common import Checkpoint as CheckpointSpec
 from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.api.sft import SFTSpec
 from m2r_train.core.goodput import goodput
-from m2r_train.core.intervals import give_up, steps_between_saves
+from m2r_train.core.intervals import give_up
+from m2r_train.stages.attempt import Attempt
+from m2r_train.stages.flight import Flight, GivenUp
+from m2r_train.stages.pace import Pace
 from m2r_train.telemetry.history import History, Scalar, from_lines, to_lines
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from m2r_train.engine.snapshot import Snapshot
-    from m2r_train.stages.context import Context
 
     State = Callable[[], Mapping[str, Tensor]]
 
@@ -38,58 +39,6 @@ _TIMINGS = "timings.jsonl"
 _TRACES = "traces.jsonl"
 
 _LOOK_SECONDS: Final = 0.1  # how often a wait looks at the clock and for a stop
-_NEWEST_STEP_WEIGHT: Final = 0.2  # in the mean of the steps' seconds
-_TOLD_AGAIN: Final = 1.5  # an interval that has changed by this factor is told again
-
-
-class _GivenUp(Exception):  # noqa: N818 - no error: the thread's way out
-    """Raised in a commit that makes room for a newer one."""
-
-
-class _Flight:
-    """One commit on its way. ``error`` is what it ended with, None while it is on its way."""
-
-    def __init__(self, step: int, size: int, work: Callable[[_Flight], None]) -> None:
-        self.step, self.size = step, size
-        self.error: BaseException | None = None
-        self._work = work
-        self._given_up = False
-        self._written = 0
-        self._begun = time.monotonic()
-        self._thread = threading.Thread(target=self._carry, name="m2r-save", daemon=True)
-        self._thread.start()
-
-    def _carry(self) -> None:
-        try:
-            self._work(self)
-        except BaseException as error:
-            self.error = error
-
-    def watch(self, written: int) -> None:
-        """Told by the store; the commit's way out where it was given up."""
-        self._written = written
-        if self._given_up:
-            raise _GivenUp
-
-    def give_up(self) -> None:
-        """Ask it to end uncommitted, which takes as long as the part that is being written."""
-        self._given_up = True
-
-    def ended(self, seconds: float = 0.0) -> bool:
-        """Whether it has ended, after waiting for at most ``seconds``."""
-        self._thread.join(seconds)
-        return not self._thread.is_alive()
-
-    @property
-    def rate(self) -> float | None:
-        """Bytes a second so far, None while there are none."""
-        seconds = time.monotonic() - self._begun
-        return self._written / seconds if self._written and seconds > 0 else None
-
-    @property
-    def left(self) -> int:
-        """Bytes that are still to be written."""
-        return self.size - self._written
 
 
 class Saver:
@@ -99,9 +48,9 @@ class Saver:
     of the newest committed one.
     """
 
-    def __init__(self, ctx: Context) -> None:
+    def __init__(self, ctx: Attempt) -> None:
         self._ctx = ctx
-        self._flight: _Flight | None = None
+        self._flight: Flight | None = None
         self._snapshot: Snapshot | None = None
         self._rate: float | None = None  # bytes a second of the last commit
         self._waited = False
@@ -204,13 +153,13 @@ class Saver:
         self.pace.blocking = blocking
         ctx.probe("after-snapshot")
 
-        def work(flight: _Flight) -> None:
+        def work(flight: Flight) -> None:
             files: dict[str, bytes | memoryview] = {_STATE: data}
             files |= {name: to_lines(rows) for name, rows in notes.items()}
             self._commit(flight, files, keep, gauges)
 
         self.newest = done
-        self._flight = _Flight(done, len(data), work)
+        self._flight = Flight(done, len(data), work)
         ctx.tell(phase="Running")
         return True
 
@@ -226,7 +175,7 @@ class Saver:
 
     def _commit(
         self,
-        flight: _Flight,
+        flight: Flight,
         files: Mapping[str, bytes | memoryview],
         keep: int,
         gauges: Mapping[str, float],
@@ -293,7 +242,7 @@ class Saver:
     def _land(self) -> None:
         flight, self._flight = self._flight, None
         assert flight is not None
-        if isinstance(flight.error, _GivenUp):
+        if isinstance(flight.error, GivenUp):
             self._ctx.progress.note(
                 f"the checkpoint of step {flight.step} was given up: the grace period has no time "
                 "for it"
@@ -301,7 +250,7 @@ class Saver:
         elif flight.error is not None:
             raise flight.error
 
-    def _tell_of_wait(self, flight: _Flight, seconds: float) -> None:
+    def _tell_of_wait(self, flight: Flight, seconds: float) -> None:
         self._ctx.metrics.inc("m2r_checkpoint_wait_seconds_total", seconds)
         if not self._waited and seconds > 2 * _LOOK_SECONDS:
             self._waited = True
@@ -333,54 +282,7 @@ class Saver:
                 pass
 
 
-class Pace:
-    """How often to save, from the spec or from what steps and saves were seen to cost."""
-
-    def __init__(self, spec: CheckpointSpec | None) -> None:
-        self.auto = spec is not None and spec.interval == "Auto"
-        self._between = float(spec.mean_seconds_between_disruptions) if spec is not None else 0.0
-        self.step: float | None = None  # mean seconds, saves left out
-        self.blocking: float | None = None  # seconds of the last save that training waited for
-        self.upload: float | None = None  # seconds of the last save's other part
-        self._begun = time.monotonic()
-        self._told: int | None = None
-
-    def begin_step(self) -> None:
-        """A step begins now."""
-        self._begun = time.monotonic()
-
-    def end_step(self) -> None:
-        """The step has ended, its save is still to come."""
-        seconds = time.monotonic() - self._begun
-        old = seconds if self.step is None else self.step
-        self.step = old + _NEWEST_STEP_WEIGHT * (seconds - old)
-
-    def interval(self, most: int) -> tuple[int | None, bool]:
-        """Steps from save to save (None: nothing was measured yet), and whether that is news."""
-        if self.step is None or self.blocking is None or self.upload is None:
-            return None, False
-        steps = steps_between_saves(
-            step=self.step,
-            blocking=self.blocking,
-            upload=self.upload,
-            between=self._between,
-            most=most,
-        )
-        told = self._told
-        news = told is None or max(steps, told) >= _TOLD_AGAIN * min(steps, told)
-        if news:
-            self._told = steps
-        return steps, news
-
-    def __str__(self) -> str:
-        return (
-            f"a step takes {self.step:.3g} s, a save stops it for {self.blocking:.3g} s and is "
-            f"stored after {self.upload:.3g} s, a disruption is expected every "
-            f"{self._between:.0f} s"
-        )
-
-
-def records(ctx: Context) -> dict[str, bytes]:
+def records(ctx: Attempt) -> dict[str, bytes]:
     """What the run has noted so far, as files."""
     return {
         _HISTORY: ctx.history.to_bytes(),
@@ -389,6 +291,6 @@ def records(ctx: Context) -> dict[str, bytes]:
     }
 
 
-def _spec_of(ctx: Context) -> CheckpointSpec | None:
+def _spec_of(ctx: Attempt) -> CheckpointSpec | None:
     spec = ctx.run_spec.parsed_spec
     return spec.checkpoint if isinstance(spec, SFTSpec | RLVRSpec) else None

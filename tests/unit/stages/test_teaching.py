@@ -24,7 +24,7 @@ from m2r_train.data.parquet import read_shard
 from m2r_train.model.policy import Policy, Request
 from m2r_train.rollout.base import Completion, SamplingParams
 from m2r_train.rollout.endpoint import EndpointDown
-from m2r_train.stages import modelclient, synthesize
+from m2r_train.stages import modelclient, speaking, synthesize
 from m2r_train.stages.context import Context
 from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.support import refuse_unsupported
@@ -232,7 +232,7 @@ def test_a_model_in_the_run_judges_when_all_chains_are_written(
 ) -> None:
     drawn: list[SamplingParams] = []
     engine = lambda _name, policy: FairEngine(policy, drawn)  # noqa: E731
-    monkeypatch.setattr(modelclient, "rollout_engine", engine)
+    monkeypatch.setattr(speaking, "rollout_engine", engine)
     judge = {"judge": {"model": {"preset": "tiny"}, "engine": "inprocess", "retries": 1}}
     with serving(faults=False) as server:
         fields = asked(server) | {"quality": judge}
