@@ -98,7 +98,7 @@ clean:  ## remove .venv and caches in the tree; stores, reports and the user's c
 
 ##@ Measure
 .PHONY: bench-sim bench-rewards bench-rlvr bench-rlvr-larger bench-sft bench-logprobs bench-losses bench-resume
-.PHONY: bench-recovery bench-operator bench-checkpoint bench-scorers bench-synthesis
+.PHONY: bench-recovery bench-operator bench-checkpoint bench-scorers bench-synthesis bench-healthy
 bench-sim: setup-bench  ## pictures, videos and questions a second; 10 000 labels checked again
 	@$(VENV)/python bench/bench_sim.py
 	@$(VENV)/python bench/bench_spatial.py
@@ -129,6 +129,9 @@ bench-losses: setup-bench  ## losses, corrections and penalties on fixed tensors
 
 bench-resume: setup-bench  ## what a kill costs: lost steps and seconds until the next one
 	@$(VENV)/python bench/bench_resume.py
+
+bench-healthy: setup-dev  ## half an hour of a healthy run under a real Prometheus: no alert fires
+	@$(VENV)/python bench/bench_healthy.py $(ARGS)
 
 bench-checkpoint: setup-dev  ## what a checkpoint keeps training waiting for
 	@$(VENV)/python bench/bench_checkpoint.py
