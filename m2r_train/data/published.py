@@ -1,16 +1,17 @@
 """The eight benchmarks as they are published: records with their pictures or frames.
 
 Parquet with image columns (MathVista, MathVision, MathVerse, DynaMath, We-Math, CV-Bench), JSON
-beside a folder of images (LogicVista), JSON lines beside a folder of frames (VSI-Bench:
-``<dataset>/<scene_name>/*.jpg``, frames in the order of their names). Pictures and frames may as
-well lie in ZIP archives anywhere in the folder, which are not unpacked.
+beside a folder of images (LogicVista), JSON lines beside videos (VSI-Bench:
+``<dataset>/<scene_name>.mp4``, or its frames as ``<dataset>/<scene_name>/*.jpg`` in the order of
+their names). All of these may as well lie in ZIP archives anywhere in the folder, which are not
+unpacked.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +25,7 @@ from m2r_train.data.archives import Archives
 from m2r_train.data.layout import find_files
 from m2r_train.data.media import Album
 from m2r_train.data.problem import Problem
+from m2r_train.data.videos import Videos
 
 _PICTURES = {
     "mathvista": ("decoded_image", "image"),
@@ -36,7 +38,6 @@ _PICTURES = {
 }
 """The columns that hold a record's picture, the first that has one counts."""
 
-_FRAMES = frozenset({".jpg", ".jpeg", ".png", ".webp"})
 _VARIANT = re.compile(r"variant[_-]?(\d+)")
 _BATCH_ROWS = 16
 
@@ -74,12 +75,13 @@ def _read(
     found: list[Published],
 ) -> None:
     pool: dict[bytes, bytes] = {}
+    videos = Videos(archives, frames)
     for file in _files(name, root, split):
         album = Album(root, file.parent, pool=pool)
         done = len(found)
         try:
             for row in _rows(file):
-                found.append(_published(name, row, file, album, archives, frames))
+                found.append(_published(name, row, file, album, archives, videos))
         except Problem as problem:
             raise DataError(
                 f"{file.relative_to(root)} record {len(found) - done + 1}: {problem}"
@@ -89,15 +91,6 @@ def _read(
                 f"{file.relative_to(root)}: not readable after record {len(found) - done} "
                 f"({' '.join(str(error).split())[:160]}); copy the benchmark again"
             ) from error
-
-
-def evenly(count: int, wanted: int) -> list[int]:
-    """``wanted`` indexes evenly spaced from the first to the last of ``count``; all if fewer."""
-    if count <= wanted:
-        return list(range(count))
-    if wanted == 1:
-        return [0]
-    return [round(i * (count - 1) / (wanted - 1)) for i in range(wanted)]
 
 
 def _files(name: str, root: Path, split: str | None) -> list[Path]:
@@ -127,7 +120,12 @@ def _rows(file: Path) -> Iterator[Mapping[str, Any]]:
 
 
 def _published(
-    name: str, row: Mapping[str, Any], file: Path, album: Album, archives: Archives, frames: int
+    name: str,
+    row: Mapping[str, Any],
+    file: Path,
+    album: Album,
+    archives: Archives,
+    videos: Videos,
 ) -> Published:
     columns = _PICTURES.get(name, ())
     record = {k: v for k, v in row.items() if k not in columns or isinstance(v, str)}
@@ -135,7 +133,8 @@ def _published(
     if name == "dynamath" and record.get("varid") is None and numbered:
         record["varid"] = numbered.group(1)  # one split, sample_variant1..10, for each variant
     if name == "vsi-bench":
-        return Published(record, (), _frames(record, album, archives, frames))
+        place = f"{record.get('dataset')}/{record.get('scene_name')}"
+        return Published(record, (), videos.frames(place, album))
     column = next((c for c in columns if row.get(c) is not None), None)
     if column is None:
         raise Problem("image missing", f"none of the columns {', '.join(columns)} has a picture")
@@ -156,29 +155,3 @@ def _unzipped(cell: object, column: str, album: Album, archives: Archives) -> ob
         return cell
     found = archives.read(cell, f"{column} {cell[:120]}")
     return cell if found is None else {"bytes": found}
-
-
-def _frames(
-    record: Mapping[str, Any], album: Album, archives: Archives, wanted: int
-) -> tuple[bytes, ...]:
-    place = f"{record.get('dataset')}/{record.get('scene_name')}"
-    folder = (album.root / place).resolve()
-    if not folder.is_relative_to(album.root):
-        raise Problem("image path", f"video {place}: leaves the dataset's folder")
-    names = [f"{place}/{file.name}" for file in _pictures_in(folder)]
-    names = names or [n for n in archives.names(place) if Path(n).suffix.lower() in _FRAMES]
-    if not names:
-        raise Problem(
-            "image missing",
-            f"video {place}: no folder of frames; write the video's frames there as .jpg files "
-            "(no library that this version depends on decodes videos)",
-        )
-    chosen = [names[i] for i in evenly(len(names), wanted)]
-    cells = [_unzipped(name, f"video {place}", album, archives) for name in chosen]
-    return album.load(cells, f"video {place}")
-
-
-def _pictures_in(folder: Path) -> Sequence[Path]:
-    if not folder.is_dir():
-        return []
-    return sorted(f for f in folder.iterdir() if f.suffix.lower() in _FRAMES)

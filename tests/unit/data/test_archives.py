@@ -55,16 +55,6 @@ def test_frames_are_read_from_an_archive_in_the_order_of_their_names(tmp_path: P
     assert one.video == tuple(published.picture(i) for i in (0, 2, 4))
 
 
-def test_a_video_alone_is_told_with_its_remedy(tmp_path: Path) -> None:
-    published.vsi_bench(tmp_path)
-    for file in (tmp_path / "scannet/scene0").iterdir():
-        file.unlink()
-    pack(tmp_path / "scannet.zip", {"scannet/scene0.mp4": b"video"})
-    with pytest.raises(DataError, match=r"write the video's frames there as \.jpg files") as told:
-        read_published("vsi-bench", tmp_path, None, 3)
-    assert "\n" not in str(told.value)
-
-
 def test_a_bomb_is_refused_before_it_is_read(tmp_path: Path) -> None:
     copy = logicvista(tmp_path, {"1.png": bytes(MAX_FILE_BYTES + 1)})
     with pytest.raises(DataError, match=r"record 1: imagename 1\.png: 64 MiB file"):

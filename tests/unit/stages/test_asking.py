@@ -16,7 +16,7 @@ from m2r_train.api.errors import DataError
 from m2r_train.api.evaljob import Benchmark
 from m2r_train.benchmarks.kept import all_figures
 from m2r_train.benchmarks.prompts import question
-from m2r_train.data.published import evenly
+from m2r_train.data.spacing import evenly
 from m2r_train.stages.asking import Questions, questions
 
 COUNTS = {
@@ -248,7 +248,7 @@ def test_a_video_without_frames_says_what_to_do(tmp_path: Path) -> None:
     published.vsi_bench(tmp_path)
     for file in (tmp_path / "scannet" / "scene0").iterdir():
         file.unlink()
-    with pytest.raises(DataError, match=r"record 1: video scannet/scene0: no folder of frames"):
+    with pytest.raises(DataError, match=r"record 1: video scannet/scene0\.mp4: neither the file"):
         load("vsi-bench", tmp_path)
 
 
