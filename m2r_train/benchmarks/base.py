@@ -14,6 +14,9 @@ Rule = Literal["official", "vlmevalkit", "lmms-eval"]
 Record = Mapping[str, Any]
 """A line of the published data, with the model's text as ``prediction``."""
 
+PICTURE_DIGEST = "picture_sha256"
+"""A field that an evaluation adds to records whose picture may be asked about more than once."""
+
 MAX_TEXT_CHARS = 1_000_000
 """A longer text is no answer: every rule reads a text once or twice, and stops here."""
 

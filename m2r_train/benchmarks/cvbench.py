@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 
 from m2r_train.benchmarks.base import (
+    PICTURE_DIGEST,
     Benchmark,
     Judged,
     Record,
@@ -22,6 +23,7 @@ from m2r_train.core.estimates import Figure, mean_of
 
 _SOURCES = ("ADE20K", "COCO", "Omni3D")
 _TASKS = ("Count", "Relation", "Depth", "Distance")
+_PICTURE_NAMES = ("source_filename", PICTURE_DIGEST, "filename")
 _LEADING_LETTER = re.compile(r"[(\s]*([A-Za-z])")
 
 
@@ -54,10 +56,13 @@ def vlmevalkit(record: Record, text: str) -> Judged:
 
 
 def figures(rows: Sequence[Row]) -> dict[str, Figure]:
-    """``cv_bench`` is the mean of 2D and 3D, 2D the mean of its two sources."""
+    """``cv_bench`` is the mean of 2D and 3D, 2D the mean of its two sources.
+
+    Questions about one picture are a cluster: what the model sees of it helps with all of them.
+    """
 
     def where(name: str, *values: str) -> Figure:
-        return accuracy([row for row in rows if row.record[name] in values])
+        return accuracy([row for row in rows if row.record[name] in values], _picture)
 
     ade20k, coco, omni3d = (where("source", source) for source in _SOURCES)
     two_d = mean_of([ade20k, coco])
@@ -70,7 +75,7 @@ def figures(rows: Sequence[Row]) -> dict[str, Figure]:
         "omni3d": omni3d,
         **{task.lower(): where("task", task) for task in _TASKS},
         "2d_pooled": where("source", "ADE20K", "COCO"),
-        "sample_mean": accuracy(rows),
+        "sample_mean": accuracy(rows, _picture),
     }
 
 
@@ -81,6 +86,18 @@ def missing(records: Sequence[Record]) -> list[str]:
     return [f"source {s}" for s in _SOURCES if s not in sources] + [
         f"task {t}" for t in _TASKS if t not in tasks
     ]
+
+
+def _picture(record: Record) -> str | None:
+    """What tells a record's picture from the others: where it comes from, its content, its file.
+
+    The content alone is not enough: Depth and Distance mark the things asked for in the picture.
+    The file alone is less: each question has its own.
+    """
+    for name in _PICTURE_NAMES:
+        if (value := record.get(name)) is not None:
+            return f"{record['source']}/{name}/{value}"
+    return None
 
 
 def _truth(record: Record) -> tuple[str, dict[str, str]]:
@@ -103,7 +120,7 @@ BENCHMARK = Benchmark(
     figures=figures,
     headline=lambda _: "cv_bench",
     ids=("idx",),
-    fields=("source", "task"),
+    fields=("source", "task", *_PICTURE_NAMES),
     sizes=(2638,),
     missing=missing,
     judge={"vlmevalkit": "none: where the option finder is undecided there is no answer"},

@@ -62,6 +62,39 @@ def test_the_error_of_cv_bench_comes_from_its_sources() -> None:
     assert found == pytest.approx(100 * math.sqrt(ade / 16 + coco / 16 + omni / 4))
 
 
+PICTURES = {
+    "where it comes from": lambda i: {"source_filename": f"{i // 2}.jpg", "filename": f"q{i}.png"},
+    "its content": lambda i: {"picture_sha256": f"{i // 2:064x}", "filename": f"q{i}.png"},
+    "its file": lambda i: {"filename": f"{i // 2}.png"},
+}
+
+
+@pytest.mark.parametrize("told_by", PICTURES)
+def test_questions_about_one_picture_are_one_cluster_of_cv_bench(told_by: str) -> None:
+    """Pairs of equal answers are half as much evidence: the interval is as much wider."""
+    alone = cv_bench(("ADE20K", 30, 50), ("COCO", 80, 100), ("Omni3D", 136, 150))
+    shared = [record | PICTURES[told_by](i) for i, record in enumerate(alone)]
+    narrow, wide = scored("cv-bench", alone).summary, scored("cv-bench", shared).summary
+    assert narrow is not None and wide is not None
+    assert wide["scores"]["cv_bench"]["value"] == narrow["scores"]["cv_bench"]["value"]
+    for name, rows in {"ade20k": 50, "coco": 100, "omni3d": 150}.items():
+        ratio = wide["scores"][name]["stderr"] / narrow["scores"][name]["stderr"]
+        assert ratio == pytest.approx(math.sqrt((rows - 1) / (rows / 2 - 1)))
+    for name in ("cv_bench", "2d", "sample_mean"):
+        low, high = narrow["intervals"][name]
+        lower, higher = wide["intervals"][name]
+        assert lower < low < high < higher
+    assert wide["intervals"]["count"] == narrow["intervals"]["count"]  # one of each pair
+
+
+def test_pictures_of_two_sources_are_never_the_same() -> None:
+    records = cv_bench(("ADE20K", 1, 2), ("COCO", 1, 2), ("Omni3D", 1, 2))
+    named = [r | {"source_filename": f"{i % 2}.jpg"} for i, r in enumerate(records)]
+    apart, same = scored("cv-bench", records).summary, scored("cv-bench", named).summary
+    assert apart is not None and same is not None
+    assert same["scores"] == apart["scores"]
+
+
 def test_vsi_bench_is_the_mean_of_eight_tasks() -> None:
     found = values(
         scored(

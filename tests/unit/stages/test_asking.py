@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -277,3 +278,10 @@ def test_rules_that_a_benchmark_has_not_are_refused() -> None:
         Benchmark.model_validate(
             {"name": "mathvista", "data": {"uri": "file:///a"}, "rule": "lmms-eval"}
         )
+
+
+def test_a_picture_of_cv_bench_is_known_by_its_content(tmp_path: Path) -> None:
+    """Where the copy does not say where it comes from; the kept rows have it as well."""
+    own = copy("cv-bench", tmp_path)
+    digest = hashlib.sha256(published.picture()).hexdigest()
+    assert [own.facts(i)["picture_sha256"] for i in range(4)] == [digest] * 4
