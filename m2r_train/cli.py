@@ -259,14 +259,22 @@ def score(
     partial: Annotated[
         bool, typer.Option("--partial", help="Accept a set with parts missing.")
     ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(help="Another model's predictions to the same questions: the difference."),
+    ] = None,
 ) -> None:
     """Score predictions by a benchmark's published rules, without a model."""
-    from m2r_train.scoring import score_file
+    from m2r_train.scoring import score_file, told_difference
 
-    summary = score_file(benchmark, source, out, rule=rule, answer=answer, partial=partial)
+    summary = score_file(
+        benchmark, source, out, rule=rule, answer=answer, partial=partial, against=against
+    )
     headline = summary["scores"][summary["headline"]]
     value = "undefined" if headline["value"] is None else f"{headline['value']:.2f}"
     typer.echo(f"{summary['benchmark']} {summary['headline']}: {value} (n = {headline['n']})")
+    if against is not None:
+        typer.echo(told_difference(summary))
 
 
 @store_app.command("check")

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import partial as partial_of
 from pathlib import Path
 from typing import Any, get_args
 
 from m2r_train.api.errors import ConfigError, DataError, SpecError
-from m2r_train.benchmarks.base import Benchmark, Rule
+from m2r_train.benchmarks.base import Benchmark, Record, Rule
+from m2r_train.benchmarks.comparing import OtherQuestions, answers_in_order, compared
 from m2r_train.benchmarks.registry import BENCHMARKS
 from m2r_train.benchmarks.scoring import AnswerForm, Result, score_set
 
@@ -19,24 +22,80 @@ _SHOWN = 5  # parts named in a message; samples.jsonl and --partial have them al
 
 
 def score_file(
-    name: str, source: Path, out: Path, *, rule: str, answer: str, partial: bool
+    name: str,
+    source: Path,
+    out: Path,
+    *,
+    rule: str,
+    answer: str,
+    partial: bool,
+    against: Path | None = None,
 ) -> dict[str, Any]:
     """Score a file of predictions; returns what ``summary.json`` says.
+
+    With ``against``, another file of predictions to the same questions, it also says under
+    ``against`` what the first has more than that, paired by question.
 
     ``samples.jsonl`` is written whenever the file can be read, ``summary.json`` when its figures
     stand for the whole set, or ``partial`` ones are asked for. Raises SpecError for a benchmark,
     rule or form of answer that there is not, DataError for a file that cannot be read, records
-    that cannot be scored and sets that lack parts, ConfigError where nothing can be written.
+    that cannot be scored, sets that lack parts and files that answer different questions,
+    ConfigError where nothing can be written.
     """
     benchmark = _benchmark(name)
     known_rule = _rule(benchmark, rule)
     form = _answer_form(answer)
     records = list(read_records(source))
-    result = score_set(benchmark, records, rule=known_rule, answer=form, partial=partial)
+    score = partial_of(score_set, benchmark, rule=known_rule, answer=form, partial=partial)
+    other = None if against is None else score(_others(benchmark, source, records, against))
+    result = score(records)
+    if against is not None and other is not None:
+        _complain(against, other, partial)
+        result = _beside(result, other, against)
     _write(out, result)
     _complain(source, result, partial)
     assert result.summary is not None  # records without errors and, but for partial, whole
     return result.summary
+
+
+def _others(
+    benchmark: Benchmark, source: Path, records: Sequence[Record], against: Path
+) -> list[dict[str, Any]]:
+    try:
+        return answers_in_order(benchmark, records, list(read_records(against)))
+    except OtherQuestions as error:
+        raise DataError(
+            f"{against}: {source} and this answer {error}; compare answers to the same questions"
+        ) from None
+
+
+def _beside(result: Result, other: Result, against: Path) -> Result:
+    """The result with what it has more than the other one; as it is where a score is missing."""
+    if result.summary is None or result.errors:
+        return result
+    found = compared(result, other)
+    told = {
+        "file": str(against),
+        "differences": {name: gap.percent() for name, gap in found.differences.items()},
+        **{"won": found.won, "lost": found.lost, "tied": found.tied},
+    }
+    pairs = zip(result.samples, other.samples, strict=True)
+    samples = [own | {"against": theirs["score"]} for own, theirs in pairs]
+    return replace(result, samples=samples, summary=result.summary | {"against": told})
+
+
+def told_difference(summary: Mapping[str, Any]) -> str:
+    """The headline's difference in one line, of a summary that has ``against``."""
+    found = summary["against"]
+    gap = found["differences"].get(summary["headline"])
+    parts = "undefined" if gap is None else f"{gap['value']:+.2f}"
+    if gap is not None and gap["stderr"] is not None:
+        interval = f"[{gap['low']:+.2f}, {gap['high']:+.2f}]"
+        parts += f" ± {gap['stderr']:.2f}, 95 % interval {interval}, p = {gap['p']:.2g}"
+    return (
+        f"against {found['file']}: {parts}; "
+        f"{found['won']} won, {found['lost']} lost, {found['tied']} tied"
+    )
 
 
 def read_records(source: Path) -> Iterator[Mapping[str, Any]]:

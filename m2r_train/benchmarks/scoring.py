@@ -62,7 +62,7 @@ def score_set(
     lax_rows: list[Row] = []
     errors: list[tuple[int, str]] = []
     for number, record in enumerate(records):
-        sample = _named(benchmark, record, number)
+        sample = named(benchmark, record, number)
         samples.append(sample)
         try:
             text = prediction_text(record, answer)
@@ -122,7 +122,8 @@ def _judge(
     return Judged(None, 0.0) if text is None else judged
 
 
-def _named(benchmark: Benchmark, record: Record, number: int) -> dict[str, Any]:
+def named(benchmark: Benchmark, record: Record, number: int) -> dict[str, Any]:
+    """A record's id, else its number, and what tells it from others of that id."""
     name = next((n for n in (*benchmark.ids, *_COMMON_IDS) if record.get(n) is not None), None)
-    named = {"id": number if name is None else record[name]}
-    return named | {n: record[n] for n in _NAMES if n in record}
+    own = {"id": number if name is None else record[name]}
+    return own | {n: record[n] for n in _NAMES if n in record}

@@ -86,6 +86,17 @@ class Difference:
     high: float | None
     p: float | None
 
+    def percent(self) -> dict[str, float | int | None]:
+        """In points of percent, but for ``p``."""
+        return {
+            "value": 100.0 * self.value,
+            "n": self.n,
+            "stderr": _percent(self.stderr),
+            "low": _percent(self.low),
+            "high": _percent(self.high),
+            "p": self.p,
+        }
+
 
 def mean(values: Sequence[float], clusters: Sequence[Hashable]) -> Figure:
     """The mean of scores with its standard error by clusters; `UNDEFINED` without any.
