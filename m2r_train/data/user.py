@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import difflib
 import json
+import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
@@ -50,6 +51,24 @@ class BadRecord:
         return f"{self.file} record {self.index}: {self.reason}"
 
 
+@dataclass(slots=True)
+class LeftOut:
+    """The records that were left out: how many of each kind, and the first ``most`` of them."""
+
+    most: int = 3
+    kinds: Counter[ProblemKind] = field(default_factory=Counter)
+    first: list[BadRecord] = field(default_factory=list)
+
+    def append(self, record: BadRecord) -> None:
+        """One more."""
+        self.kinds[record.kind] += 1
+        if len(self.first) < self.most:
+            self.first.append(record)
+
+    def __len__(self) -> int:
+        return self.kinds.total()
+
+
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """The usable samples of a dataset in file order, and the records that were left out."""
@@ -68,7 +87,7 @@ def read_user_dataset(
     max_pixels: int = MAX_PIXELS,
 ) -> Loaded:
     """All of :func:`iter_user_dataset` in memory, equal pictures once."""
-    bad: list[BadRecord] = []
+    bad = LeftOut(most=sys.maxsize)
     samples = iter_user_dataset(
         path,
         split=split,
@@ -79,7 +98,7 @@ def read_user_dataset(
         bad=bad,
         pool={},
     )
-    return Loaded(list(samples), bad)
+    return Loaded(list(samples), bad.first)
 
 
 def iter_user_dataset(
@@ -89,7 +108,7 @@ def iter_user_dataset(
     columns: Mapping[str, str],
     max_bad_ratio: float,
     source: str,
-    bad: list[BadRecord],
+    bad: LeftOut,
     max_pixels: int = MAX_PIXELS,
     pool: dict[bytes, bytes] | None = None,
 ) -> Iterator[Sample]:
@@ -255,14 +274,14 @@ def _hint(word: str, names: tuple[str, ...] | set[str]) -> str:
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def _check_share(path: Path, good: int, bad: list[BadRecord], max_bad_ratio: float) -> None:
+def _check_share(path: Path, good: int, bad: LeftOut, max_bad_ratio: float) -> None:
     total = good + len(bad)
     if total == 0:
         raise DataError(f"{path}: no records; check dataset.uri and dataset.split")
     if good and len(bad) <= max_bad_ratio * total:
         return
-    counts = ", ".join(f"{n} {kind}" for kind, n in Counter(r.kind for r in bad).most_common())
-    first = "; ".join(map(str, bad[:3]))
+    counts = ", ".join(f"{n} {kind}" for kind, n in bad.kinds.most_common())
+    first = "; ".join(map(str, bad.first[:3]))
     remedy = (
         f"more than the {max_bad_ratio:.1%} of dataset.maxBadRatio: fix them or raise it"
         if good

@@ -17,7 +17,38 @@ Counts = Mapping[str, int]
 
 NOT_NEEDED: Final = "not needed"
 
+RECORD_REASONS: Final[Mapping[str, str]] = {
+    "broken line": "broken-line",
+    "no question": "no-question",
+    "no answer": "no-answer",
+    "bad answer": "bad-answer",
+    "bad options": "bad-options",
+    "bad chain": "bad-chain",
+    "bad field": "bad-field",
+    "image path": "image-path",
+    "image missing": "image-missing",
+    "image broken": "image-broken",
+    "image too large": "image-too-large",
+    "duplicate": "same-id",
+}
+"""What a manifest calls each kind of record that a user's dataset has and nobody can read.
+
+A ``duplicate`` of the funnel is something else: asked before, under another id.
+"""
+
 REASONS: Final[Mapping[str, str]] = {
+    "broken-line": "a line that is no JSON object, or values that cannot be read",
+    "no-question": "a record without a question",
+    "no-answer": "a record without an answer",
+    "bad-answer": "a record whose answer is none of its kind",
+    "bad-options": "a record whose options are no options",
+    "bad-chain": "a record whose chain does not lead to its answer",
+    "bad-field": "a record with a field of another type",
+    "image-path": "a record whose picture would be read from outside of the dataset",
+    "image-missing": "a record whose picture is not there",
+    "image-broken": "a record whose picture cannot be decoded",
+    "image-too-large": "a record whose picture is beyond the limits",
+    "same-id": "a record with the id, or all of the content, of one before",
     "no-chain": "no chain",
     "no-text": "the teacher gave no text",
     "format": "the chain is off format",
@@ -138,7 +169,10 @@ def funnel(manifest: Manifest) -> list[Stage]:
             raise _wrong(f"source {name!r}")
         for reason, n in own.items():
             faults[reason] = faults.get(reason, 0) + n
-    stages = [Stage("verify", manifest.made, faults)]
+    unread = {reason: n for reason, n in faults.items() if reason in RECORD_REASONS.values()}
+    stages = [Stage("read", manifest.made, unread)] if unread else []
+    into = manifest.made - sum(unread.values())
+    stages.append(Stage("verify", into, {r: n for r, n in faults.items() if r not in unread}))
     known = {reason for _, reasons, _ in _CLEANING for reason in reasons} | set(_DIFFICULTY)
     steps = [*_CLEANING, ("other checks", tuple(sorted(manifest.dropped.keys() - known)), None)]
     for name, reasons, asked in steps:

@@ -14,7 +14,7 @@ from m2r_train.api.runspec import RunSpec
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
 from m2r_train.data.annotated import ask_about_scenes
-from m2r_train.data.user import BadRecord, iter_user_dataset, read_user_dataset
+from m2r_train.data.user import BadRecord, LeftOut, iter_user_dataset, read_user_dataset
 from m2r_train.store import fetch_uri
 from m2r_train.telemetry.progress import Progress
 
@@ -58,17 +58,22 @@ class Inputs:
         """
         with naming(f"spec.{path}"):
             loaded = read_user_dataset(**self._reading(path, ref, split, source))
-        self._name_bad(loaded.bad)
+        self._name_bad(loaded.bad, len(loaded.bad))
         return loaded.samples
 
     def each_sample(
-        self, path: str, ref: DatasetRef, split: str, source: str | None = None
+        self,
+        path: str,
+        ref: DatasetRef,
+        split: str,
+        source: str | None = None,
+        bad: LeftOut | None = None,
     ) -> Iterator[Sample]:
-        """What ``samples`` gives, one in memory at a time."""
-        bad: list[BadRecord] = []
+        """What ``samples`` gives, one in memory at a time; ``bad`` counts what is left out."""
+        bad = LeftOut(_NAMED_BAD_RECORDS) if bad is None else bad
         with naming(f"spec.{path}"):
             yield from iter_user_dataset(**self._reading(path, ref, split, source), bad=bad)
-        self._name_bad(bad)
+        self._name_bad(bad.first, len(bad))
 
     def _reading(
         self, path: str, ref: DatasetRef, split: str, source: str | None
@@ -81,11 +86,11 @@ class Inputs:
             "source": source or path,
         }
 
-    def _name_bad(self, bad: Sequence[BadRecord]) -> None:
+    def _name_bad(self, bad: Sequence[BadRecord], count: int) -> None:
         for one in bad[:_NAMED_BAD_RECORDS]:
             self.progress.note(f"left out: {one}")
-        if len(bad) > _NAMED_BAD_RECORDS:
-            self.progress.note(f"left out: {len(bad)} bad records in all")
+        if count > _NAMED_BAD_RECORDS:
+            self.progress.note(f"left out: {count} bad records in all")
 
     def scene_samples(self, path: str, ref: AnnotatedScenes, source: str) -> Iterator[Sample]:
         """Questions about the annotated scenes that ``spec.<path>`` points at, with chains."""

@@ -30,7 +30,9 @@ from m2r_train.core.rng import derive_seed
 from m2r_train.data.parquet import read_shard, write_file
 from m2r_train.data.roster import repeats
 from m2r_train.data.splits import Flags, deal
+from m2r_train.data.user import LeftOut
 from m2r_train.report.cards import CARD, dataset_card
+from m2r_train.report.funnel import RECORD_REASONS
 from m2r_train.stages import teaching
 from m2r_train.stages.cleaning import cleaned
 from m2r_train.stages.context import Context
@@ -185,17 +187,25 @@ def _given(
     counts: Mapping[str, Counter[str]],
     samples: Gathered,
 ) -> Numbers:
-    """Numbers of the samples of the users' own sources, under the source's name."""
+    """Numbers of the samples of the users' own sources, under the source's name.
+
+    Records that cannot be read count as made, and as dropped for what is wrong with them.
+    """
     out: Numbers = array("q")
     for i, source in enumerate(spec.sources):
+        bad = LeftOut()
         if source.scenes is not None:
             own = ctx.scene_samples(f"sources[{i}].scenes", source.scenes, source.name)
         elif source.dataset is not None:
-            own = ctx.each_sample(f"sources[{i}].dataset", source.dataset, "rlvr", source.name)
+            path = f"sources[{i}].dataset"
+            own = ctx.each_sample(path, source.dataset, "rlvr", source.name, bad)
         else:
             continue
         numbers = samples.put_all(s.with_(source=source.name) for s in own)
-        counts[source.name].update({"made": len(numbers), "kept": len(numbers)})
+        unread = {RECORD_REASONS[kind]: n for kind, n in sorted(bad.kinds.items())}
+        made = len(numbers) + len(bad)
+        counts[source.name].update({"made": made, "kept": len(numbers), **unread})
+        _count(ctx, "collect", {"kept": len(numbers), **unread})
         _count(ctx, "verify", {"kept": len(numbers)})
         out.extend(numbers)
     return out
