@@ -1,9 +1,9 @@
 """Carrying a decision out: the only file that writes to runs and their children.
 
 In the order that makes a crash between any two writes harmless (`state.Decision`): the status, if
-the run is still what was decided about; then actions, each of which can be repeated; then events
-and figures. Nothing is read before it is written: a name that is taken, an object that is gone and
-a version that is old are answers, not things to look up first.
+the run is still what was decided about; then events and figures, which wait for nothing; then
+actions, each of which can be repeated. Nothing is read before it is written: a name that is taken,
+an object that is gone and a version that is old are answers, not things to look up first.
 """
 
 from __future__ import annotations
@@ -80,6 +80,7 @@ class Applier:
         try:
             if decision.status is not None:
                 run = await self._write_status(run, decision.status)
+            self._tell(run, decision)
             for action in decision.actions:
                 run = await self._act(run, action)
                 acted = True
@@ -87,13 +88,12 @@ class Applier:
             await self._read_again(run)
             return Applied(conflict=True)
         except Rejected as error:
-            self._tell(run, decision)
             return Applied(rejected=str(error), terminating=error.terminating)
-        self._tell(run, decision)
         return Applied(acted=acted)
 
     def _tell(self, run: RunSeen, decision: Decision) -> None:
-        """The status is written, so what it says has happened, whatever became of the actions."""
+        """The status is written, so what it says has happened, whatever becomes of the actions:
+        the decision after one that fails finds it said, and would tell it no more."""
         for event in decision.events:
             self._recorder.tell(run, event)
         for measured in decision.measured:

@@ -136,7 +136,8 @@ def _suspend(plan: Plan) -> None:
     draft.clear("Preempted", "Suspended")
     message = f"saving state in {', '.join(stopping)}" if stopping else "no pods; state is saved"
     if draft.set("Suspended", True, "Stopping" if stopping else "Suspended", message):
-        draft.tell("Suspended", "spec.suspend is true: state is saved, pods go")
+        words = "spec.suspend is true: state is saved, pods go"
+        draft.tell("Suspended", words, happening=draft.flip_of("Suspended"))
 
 
 def _next_attempt(plan: Plan) -> None:
@@ -155,7 +156,7 @@ def _next_attempt(plan: Plan) -> None:
     if pause > 0:
         # Rounded, so that it is the same each time it is said.
         next_try = plan.now + timedelta(seconds=pause + 0.5)
-        waiting.stop_running(plan, "Backoff", f"next attempt at {next_try:%H:%M:%S} UTC")
+        waiting.for_backoff(plan, pause, next_try)
         plan.look_again(pause)
         return
     if draft.attempt and plan.lacks_proof():
@@ -171,9 +172,11 @@ def _next_attempt(plan: Plan) -> None:
 
 
 def _resume(plan: Plan) -> None:
-    plan.draft.set("Suspended", False, "Resumed")
-    saved = plan.draft.last_checkpoint
-    plan.draft.tell("Resumed", f"goes on from {f'step {saved.step}' if saved else 'the start'}")
+    draft = plan.draft
+    draft.set("Suspended", False, "Resumed")
+    saved = draft.last_checkpoint
+    words = f"goes on from {f'step {saved.step}' if saved else 'the start'}"
+    draft.tell("Resumed", words, happening=draft.flip_of("Suspended"))
 
 
 def _make(plan: Plan, attempt: int) -> None:

@@ -73,6 +73,11 @@ class Draft:
         known = self._conditions.get(kind)
         return known.reason if known else ""
 
+    def message(self, kind: ConditionType) -> str:
+        """The message of a condition; empty if it is not there."""
+        known = self._conditions.get(kind)
+        return known.message if known else ""
+
     def steady(self, kind: ConditionType, reason: str, message: str, *, about: str = "") -> str:
         """The message to give for a reason: the one that stands there, if the new one differs in
         its numbers alone, or begins with the same ``about``. Others' words (the scheduler's, the
@@ -112,11 +117,23 @@ class Draft:
         if self.is_true(kind):
             self.set(kind, False, reason, message)
 
-    def tell(self, reason: str, message: str, *, warning: bool = False) -> None:
-        """Note an event of the present attempt."""
+    def tell(
+        self, reason: str, message: str, *, warning: bool = False, happening: str = ""
+    ) -> None:
+        """Note an event of the present attempt; see `Event` for what a ``happening`` is."""
         self.events.append(
-            Event(reason=reason, message=message[:_WORDS], attempt=self.attempt, warning=warning)
+            Event(
+                reason=reason,
+                message=message[:_WORDS],
+                attempt=self.attempt,
+                warning=warning,
+                happening=happening,
+            )
         )
+
+    def flip_of(self, kind: ConditionType) -> str:
+        """A happening: the present stretch of a condition, by when it began."""
+        return f"{kind} {self.since(kind).isoformat()}"
 
     def phase(self) -> Phase:
         """The summary for people, derived from the conditions alone."""

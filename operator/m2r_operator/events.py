@@ -1,7 +1,8 @@
 """Lines for ``kubectl describe``: told once, in the background, and never in the way.
 
-An event's name is made from what it says (run, reason, attempt), so that telling it again, by a
-restarted operator or another replica, is a conflict and no second line.
+An event's name is made from what it is about (run, reason, attempt, and which happening of those),
+so that telling it again, by a restarted operator or another replica, is a conflict and no second
+line, and the second eviction of an attempt is not taken for the first.
 """
 
 from __future__ import annotations
@@ -70,7 +71,7 @@ class Recorder:
 def manifest(run: RunSeen, event: Event, instance: str, now: datetime) -> dict[str, Any]:
     """An event as an object."""
     key = run.key
-    told = f"{run.uid} {event.reason} {event.attempt}"
+    told = f"{run.uid} {event.reason} {event.attempt} {event.happening}".rstrip()
     digest = hashlib.sha256(told.encode()).hexdigest()[:16]
     note = event.message.encode()[:_NOTE_BYTES].decode(errors="ignore")
     return {

@@ -44,7 +44,9 @@ def succeed(plan: Plan) -> None:
         draft.tell("GateMissed", missed, warning=True)
         return
     if isinstance(plan.spec, EvalSpec) and plan.spec.gates:
-        draft.set("GatesPassed", True, "AllPassed")
+        passed = _passed_gates(plan.spec, outputs)
+        draft.set("GatesPassed", True, "AllPassed", passed)
+        draft.tell("GatesPassed", passed)
     draft.set("Complete", True, "Finished", told.message)
     draft.tell("Complete", _result(outputs))
 
@@ -134,6 +136,11 @@ def _missed_gates(plan: Plan, outputs: StatusOutputs) -> str:
         if scores.get(g.benchmark, float("-inf")) < g.min
     ]
     return "; ".join(missed)
+
+
+def _passed_gates(spec: EvalSpec, outputs: StatusOutputs) -> str:
+    scores = {s.benchmark: s.value for s in outputs.scores}
+    return "; ".join(f"{g.benchmark}: {scores[g.benchmark]:.2f} >= {g.min}" for g in spec.gates)
 
 
 def _result(outputs: StatusOutputs) -> str:

@@ -81,7 +81,7 @@ class Plan:
         old = draft.reason("Degraded") if draft.is_true("Degraded") else ""
         draft.set("Degraded", True, reason, draft.steady("Degraded", reason, message, about=about))
         if old != reason:
-            draft.tell(reason, message, warning=True)
+            draft.tell(reason, message, warning=True, happening=draft.flip_of("Degraded"))
 
     def done(self, *, write: bool = True) -> Decision:
         """The decision; ``write``: whether the status may be written at all."""

@@ -240,12 +240,15 @@ Action = CreateJob | DeleteJob | CreatePurge | DeleteRun | SetFinalizer
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Event:
-    """One line for ``kubectl describe``; told once per (reason, attempt)."""
+    """One line for ``kubectl describe``; told once for each (reason, attempt, happening)."""
 
     reason: str
     message: str
     attempt: int
     warning: bool = False
+    # What tells this one from others of its reason in the attempt: a condition's transition time,
+    # the uid of the pod that it is about. Empty for what happens once in an attempt.
+    happening: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -259,7 +262,7 @@ class Measured:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Decision:
-    """What to write and what to do, in this order: status, actions, events.
+    """What to write and what to do, in this order: status, events, actions.
 
     The status comes first because it is the memory: an attempt is counted before it is made, so a
     crash between the two repeats the making (which then conflicts) and never the counting. The

@@ -43,8 +43,28 @@ def for_inputs(plan: Plan) -> bool:
         draft.set("DependenciesReady", True, "Resolved")
         return False
     message = "; ".join(f"spec.{d.field}: {d.message}" for d in missing)
-    draft.set("DependenciesReady", False, missing[0].reason or "DependencyMissing", message)
+    _wait_for_inputs(plan, missing[0].reason or "DependencyMissing", message)
     return True
+
+
+def _wait_for_inputs(plan: Plan, reason: str, message: str) -> None:
+    """Told again when another input is what is missing; a warning where somebody must act."""
+    draft = plan.draft
+    said = draft.is_false("DependenciesReady") and draft.message("DependenciesReady")
+    draft.set("DependenciesReady", False, reason, message)
+    if said != draft.message("DependenciesReady"):
+        happening = f"{draft.flip_of('DependenciesReady')} {message}"
+        draft.tell(reason, message, warning=reason != "DependencyRunning", happening=happening)
+
+
+def for_backoff(plan: Plan, pause: float, next_try: datetime) -> None:
+    """The next attempt waits, ``pause`` seconds from now."""
+    draft, failure = plan.draft, plan.draft.failure
+    at = f"next attempt at {next_try:%H:%M:%S} UTC"
+    if draft.reason("Running") != "Backoff":
+        why = f" after {failure.class_}" if failure is not None else ""
+        draft.tell("Backoff", f"waits {pause:.0f} s{why}, {at}")
+    stop_running(plan, "Backoff", at)
 
 
 def for_settings(plan: Plan) -> bool:
@@ -99,7 +119,7 @@ def admission(plan: Plan, job: JobSeen) -> bool:
     if not draft.is_false("Admitted"):
         reason = "Queued" if queue else "JobSuspended"
         draft.set("Admitted", False, reason, waits)
-        draft.tell(reason, waits)
+        draft.tell(reason, waits, happening=draft.flip_of("Admitted"))
     return False
 
 
@@ -114,8 +134,11 @@ def admitted(plan: Plan, *, queued: bool) -> None:
         reason, message = "NoKueue", f"queue {queue} is ignored: Kueue {was}"
     else:
         reason, message = "NoQueue", ""
-    if draft.set("Admitted", True, reason, message) and reason == "Admitted":
-        draft.tell("Admitted", message)
+    before = draft.reason("Admitted")
+    flipped = draft.set("Admitted", True, reason, message)
+    if reason != "NoQueue" and (flipped or before != reason):
+        ignored = reason == "NoKueue"
+        draft.tell(reason, message, warning=ignored, happening=draft.flip_of("Admitted"))
 
 
 def _evicted(plan: Plan, queue: str | None, waits: str) -> None:
@@ -127,7 +150,8 @@ def _evicted(plan: Plan, queue: str | None, waits: str) -> None:
     draft.set("Admitted", False, "Evicted" if queue else "JobSuspended", waits)
     draft.set("Preempted", True, why, "goes on from its last state when it is admitted again")
     stop_running(plan, "Evicted")
-    draft.tell("Evicted", f"pods are taken, state is saved; {waits}")
+    words = f"pods are taken, state is saved; {waits}"
+    draft.tell("Evicted", words, happening=draft.flip_of("Admitted"))
     plan.measured.append(
         Measured(
             series="m2r_restarts_total",
@@ -147,6 +171,7 @@ def running(plan: Plan, job: JobSeen) -> None:
         return
     reason, message, bad = _why_not(plan, pods)
     if reason:
+        _tell_why_not(plan, reason, message)
         stop_running(plan, reason, message)
     if bad:
         plan.degrade(reason, message, about=message.split(":")[0])
@@ -170,12 +195,32 @@ def _runs(plan: Plan, pods: list[PodSeen]) -> None:
         draft.put(start_time=min(started, draft.now))
     if not draft.set("Running", True, "PodsRunning"):
         return
-    draft.tell("Running", f"attempt {draft.attempt} runs on {_nodes(pods)}")
+    words = f"attempt {draft.attempt} runs on {_nodes(pods)}"
+    draft.tell("Running", words, happening=_first_pod(plan))
     draft.clear("Preempted", "Resumed")
     failed = draft.failure
     if failed is not None and failed.attempt == draft.attempt - 1 and failed.time is not None:
         gone = max(0.0, (plan.now - failed.time).total_seconds())
         plan.measured.append(Measured(series="m2r_recovery_seconds", value=gone))
+
+
+def _first_pod(plan: Plan) -> str:
+    """A happening: this life of the attempt's pods. The same pods that are not ready for a moment
+    make no second line, those that Kueue lets run after an eviction do."""
+    pods = plan.seen.newest_of(plan.draft.attempt)
+    return f"pod {pods[0].uid}" if pods else ""
+
+
+def _tell_why_not(plan: Plan, reason: str, message: str) -> None:
+    """What is not told as a trouble (`Plan.tell_trouble`), and was not said before."""
+    draft = plan.draft
+    if draft.is_false("Running") and draft.reason("Running") == reason:
+        return
+    if reason == "Unschedulable":
+        draft.tell(reason, message, warning=True, happening=_first_pod(plan))
+    elif reason == "PodsNotReady":
+        words = "a pod that ran is not ready any more; its node may be silent"
+        draft.tell(reason, words, happening=_first_pod(plan))
 
 
 def _why_not(plan: Plan, pods: list[PodSeen]) -> tuple[str, str, bool]:

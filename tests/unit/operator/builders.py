@@ -11,12 +11,14 @@ from unit.api.cases import small
 
 from m2r_operator import names
 from m2r_operator.decide import decide
+from m2r_operator.events import manifest
 from m2r_operator.state import (
     Action,
     CreateJob,
     Decision,
     Defaults,
     DeleteJob,
+    Event,
     JobSeen,
     Key,
     Observed,
@@ -108,6 +110,7 @@ class Life:
         self.now = NOW
         self.last = Decision(status=None)
         self.events: list[str] = []
+        self.told: list[Event] = []
 
     def look(self, seconds: float = 0, /, **facts: Any) -> Life:
         """Decide ``seconds`` later, with other facts."""
@@ -116,6 +119,7 @@ class Life:
         before = self.status
         self.last = decide(self.seen, self.now)
         self.events += [e.reason for e in self.last.events]
+        self.told += self.last.events
         if self.last.status is not None:
             assert self.last.status != before, "a write that changes nothing"
             self._take(self.last.status)
@@ -153,6 +157,15 @@ class Life:
     @property
     def actions(self) -> tuple[Action, ...]:
         return self.last.actions
+
+    def lines(self, reason: str) -> list[str]:
+        """What ``kubectl describe`` shows for a reason: events of one name are one line."""
+        named: dict[str, str] = {}
+        for event in self.told:
+            if event.reason == reason:
+                body = manifest(self.seen.run, event, "me", NOW)
+                named.setdefault(body["metadata"]["name"], event.message)
+        return list(named.values())
 
     @property
     def created(self) -> list[int]:

@@ -128,6 +128,19 @@ def test_a_run_that_has_changed_is_left_alone_and_read_again() -> None:
     play(test)
 
 
+def test_what_a_written_status_says_is_told_though_the_action_after_it_fails() -> None:
+    async def test(world: World) -> None:
+        run = world.add(sft())
+        world.api.fail("POST .*/jobs", status=500)
+        with pytest.raises(ApiError):
+            await world.applier.apply(run, first(MAKE))
+        await world.recorder.flush()
+        assert [e["reason"] for e in world.api.all("events")] == ["Started"]
+        assert world.measured == [COUNTED]
+
+    play(test)
+
+
 def test_a_run_that_is_gone_is_forgotten() -> None:
     async def test(world: World) -> None:
         run = world.add(sft())
