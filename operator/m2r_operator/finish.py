@@ -11,10 +11,11 @@ from typing import Final
 from m2r_operator import names
 from m2r_operator.plan import Plan
 from m2r_operator.policies import alive, is_quiet, sane, storage_of
-from m2r_operator.state import CreatePurge, DeleteRun, SetFinalizer, Told
+from m2r_operator.remedies import with_remedy
+from m2r_operator.state import CreatePurge, DeleteRun, RunSeen, SetFinalizer, Told
 from m2r_operator.telling import note_progress, outputs_of
 from m2r_operator.waiting import stop_running
-from m2r_train.api import EvalSpec
+from m2r_train.api import EvalSpec, Storage
 from m2r_train.api.runspec import run_prefix
 from m2r_train.api.status import Metrics, StatusOutputs
 
@@ -39,9 +40,10 @@ def succeed(plan: Plan) -> None:
         draft.clear(condition, "Finished")
     missed = _missed_gates(plan, outputs)
     if missed:
+        words = with_remedy("GateMissed", missed, seen.run.key)
         draft.set("GatesPassed", False, "GateMissed", missed)
-        draft.set("Failed", True, "GateMissed", missed)
-        draft.tell("GateMissed", missed, warning=True)
+        draft.set("Failed", True, "GateMissed", words)
+        draft.tell("GateMissed", words, warning=True)
         return
     if isinstance(plan.spec, EvalSpec) and plan.spec.gates:
         passed = _passed_gates(plan.spec, outputs)
@@ -56,7 +58,7 @@ def _placed(plan: Plan, outputs: StatusOutputs) -> StatusOutputs:
     run, storage = plan.seen.run, storage_of(plan.spec, plan.seen.defaults)
     if storage is None or outputs.model_uri or outputs.dataset_uri:
         return outputs
-    folder = f"{storage.uri}/{run_prefix(run.key.namespace, run.key.kind, run.key.name, run.uid)}"
+    folder = _folder(run, storage)
     if run.key.kind == "DataSynthesisJob":
         return outputs.model_copy(update={"dataset_uri": f"{folder}/dataset"})
     if run.key.kind == "EvalJob":
@@ -64,11 +66,19 @@ def _placed(plan: Plan, outputs: StatusOutputs) -> StatusOutputs:
     return outputs.model_copy(update={"model_uri": f"{folder}/model"})
 
 
+def _folder(run: RunSeen, storage: Storage) -> str:
+    """Where everything that a run has in the store lies."""
+    return f"{storage.uri}/{run_prefix(run.key.namespace, run.key.kind, run.key.name, run.uid)}"
+
+
 def fail(plan: Plan, reason: str, message: str) -> None:
-    """End the run for good, for the first reason found; what still runs of it is stopped."""
+    """End the run for good, for the first reason found; what still runs of it is stopped.
+    The message gets the reason's remedy."""
     draft = plan.draft
     if draft.is_true("Failed"):
         return
+    pod = draft.failure.pod if plan.accounted else None
+    message = with_remedy(reason, message, plan.seen.run.key, pod=pod)
     stop_running(plan, reason)
     draft.clear("Preempted", reason)
     draft.clear("Degraded", reason)
@@ -105,7 +115,7 @@ def deleting(plan: Plan) -> None:
     image = (run.spec.image if run.spec else None) or seen.defaults.image
     if finished or given_up or seen.terminating or storage is None or image is None:
         if purge is None or purge.outcome != "Complete":
-            plan.draft.tell("PurgeGivenUp", "the run's folder stays in the store", warning=True)
+            _tell_given_up(plan)
         plan.actions.append(SetFinalizer(present=False))
         return
     plan.look_again(5.0)
@@ -113,6 +123,14 @@ def deleting(plan: Plan) -> None:
     living = alive([p for p in seen.pods if p.attempt], plan.now)
     if purge is None and not plan.actions and not living and not plan.lacks_proof():
         plan.actions.append(CreatePurge(storage=storage, image=image))
+
+
+def _tell_given_up(plan: Plan) -> None:
+    run, defaults = plan.seen.run, plan.seen.defaults
+    storage = storage_of(run.spec, defaults) if run.spec else defaults.storage
+    where = {"folder": _folder(run, storage)} if storage is not None else {}
+    words = with_remedy("PurgeGivenUp", "the run's folder stays in the store", run.key, **where)
+    plan.draft.tell("PurgeGivenUp", words, warning=True)
 
 
 def stop_jobs(plan: Plan, *, before: int | None = None) -> None:
