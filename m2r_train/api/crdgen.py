@@ -48,6 +48,19 @@ _RESULT_COLUMN: Final = {
     "EvalJob": ("Score", "number", ".status.metrics.score"),
 }
 
+_WIDE: Final = (  # `kubectl get -o wide`: what it waits for, what is wrong, what it has cost
+    ("Inputs", "string", '.status.conditions[?(@.type=="DependenciesReady")].reason'),
+    ("Queue", "string", '.status.conditions[?(@.type=="Admitted")].reason'),
+    ("Pods", "string", '.status.conditions[?(@.type=="Running")].reason'),
+    ("Trouble", "string", '.status.conditions[?(@.type=="Degraded")].reason'),
+    ("Failed", "string", '.status.conditions[?(@.type=="Failed")].reason'),
+    ("Restarts", "integer", ".status.restarts.charged"),
+    ("Preemptions", "integer", ".status.restarts.disruptions"),
+    ("ETA", "integer", ".status.progress.etaSeconds"),
+    ("Job", "string", ".status.job.name"),
+    ("Message", "string", ".status.failure.message"),
+)
+
 
 class _WithRules(GenerateJsonSchema):
     """Pydantic's JSON Schema plus every default (also of factories) and the CEL rules."""
@@ -149,7 +162,8 @@ def _columns(kind: str) -> list[dict[str, Any]]:
         ("Checkpoint", "integer", ".status.lastCheckpoint.step"),
         ("Age", "date", ".metadata.creationTimestamp"),
     )
-    return [{"name": n, "type": t, "jsonPath": p} for n, t, p in rows]
+    narrow = [{"name": n, "type": t, "jsonPath": p} for n, t, p in rows]
+    return narrow + [{"name": n, "type": t, "jsonPath": p, "priority": 1} for n, t, p in _WIDE]
 
 
 def _root_schema(kind: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import typing
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from m2r_train.api.docsgen import check_docs, render_docs, write_docs
 from m2r_train.api.manifests import parse_document
 from m2r_train.api.resource import Resource
 from m2r_train.api.schema import Model, Rule
+from m2r_train.api.status import ConditionType
 from m2r_train.api.yamlload import as_sent
 
 ROOT = Path(__file__).parents[3]
@@ -292,11 +294,32 @@ def test_names_columns_and_status_are_as_promised(kind: str) -> None:
     assert definition["metadata"]["name"] == f"{spec['names']['plural']}.m2r.dev"
     assert spec["names"]["categories"] == ["m2r"]
     assert version["subresources"] == {"status": {}}
-    titles = [column["name"] for column in version["additionalPrinterColumns"]]
+    columns = version["additionalPrinterColumns"]
+    titles = [column["name"] for column in columns if not column.get("priority")]
     result = {"DataSynthesisJob": "Kept", "SFTJob": "Loss", "RLVRJob": "Reward"}.get(kind, "Score")
     assert titles == ["Phase", "Step", "%", result, "Attempt", "Checkpoint", "Age"]
-    for column in version["additionalPrinterColumns"][:-1]:
+    wide = [column["name"] for column in columns if column.get("priority")]
+    assert wide == [
+        *("Inputs", "Queue", "Pods", "Trouble", "Failed"),
+        *("Restarts", "Preemptions", "ETA", "Job", "Message"),
+    ]
+    assert len({column["name"] for column in columns}) == len(columns)
+
+
+CONDITION = re.compile(r"\.status\.conditions\[\?\(@\.type==\"(\w+)\"\)\]\.(\w+)")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_column_shows_a_field_that_there_is(kind: str) -> None:
+    for column in crd(kind)["spec"]["versions"][0]["additionalPrinterColumns"]:
         here = root_schema(kind)
+        if column["jsonPath"].startswith(".metadata."):
+            continue
+        if (found := CONDITION.fullmatch(column["jsonPath"])) is not None:
+            assert found[1] in typing.get_args(ConditionType)
+            here = here["properties"]["status"]["properties"]["conditions"]["items"]
+            assert here["properties"][found[2]]["type"] == column["type"]
+            continue
         for part in re.findall(r"\w+", column["jsonPath"]):
             here = here.get("properties", {}).get(part) or here["additionalProperties"]
         assert here["type"] == column["type"]

@@ -90,19 +90,18 @@ ENDS: dict[str, Callable[[], Life]] = {
 
 
 def reasons_in_the_source() -> set[str]:
-    """What ``fail`` is called with, and what ``too_disrupted`` answers."""
+    """The single words that ``fail`` and ``with_remedy`` are called with, and those that
+    ``too_disrupted`` answers."""
     found = set(PERMANENT.values())
     for path in OPERATOR.glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in (
-                "fail",
-                "with_remedy",
-            ):
-                found |= {a.value for a in node.args[:2] if isinstance(a, ast.Constant)}
-            if isinstance(node, ast.FunctionDef) and node.name == "too_disrupted":
-                answers = [r.value for r in ast.walk(node) if isinstance(r, ast.Return)]
-                found |= {a.elts[0].value for a in answers if isinstance(a, ast.Tuple)}  # type: ignore[attr-defined]
-    return found
+            words: list[ast.expr] = []
+            if isinstance(node, ast.Call) and getattr(node.func, "id", "") in TOLD_BY:
+                words = node.args[:2]
+            elif isinstance(node, ast.FunctionDef) and node.name == "too_disrupted":
+                words = [n.elts[0] for n in ast.walk(node) if isinstance(n, ast.Tuple)]
+            found |= {str(w.value) for w in words if isinstance(w, ast.Constant)}
+    return {word for word in found if word.isidentifier()}
 
 
 def test_every_reason_for_a_bad_end_has_a_remedy_and_a_test() -> None:
