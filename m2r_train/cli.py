@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from m2r_train import __version__, lifeline
+from m2r_train import __version__, completing, lifeline
 from m2r_train.api.errors import ConfigError, M2RError, SpecError, naming
 from m2r_train.stages.stop import StopRequest
 
@@ -33,6 +33,12 @@ StoreUri = Annotated[
 Endpoint = Annotated[str | None, typer.Option("--endpoint", help="URL of the S3 server.")]
 
 DEFAULT_STORE = "m2r-store"
+
+
+def _runs(incomplete: str) -> list[str]:
+    return completing.runs(os.environ.get("M2R_STORE", DEFAULT_STORE), incomplete)
+
+
 _INTERRUPTED = 130  # as a shell reports SIGINT: nothing had begun that could be saved
 
 
@@ -200,7 +206,12 @@ def crds(
 
 @app.command()
 def card(
-    run: Annotated[str, typer.Argument(help="Folder of an SFTJob's or RLVRJob's run in a store.")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="Folder of an SFTJob's or RLVRJob's run in a store.", autocompletion=_runs
+        ),
+    ],
     scores: Annotated[
         list[str], typer.Option("--scores", help="EvalJobs' folders, or a store that holds them.")
     ],
@@ -219,7 +230,10 @@ def card(
 def report(
     runs: Annotated[
         list[str],
-        typer.Argument(help="Run folders in a store, a store's root, or one dataset's folder."),
+        typer.Argument(
+            help="Run folders in a store, a store's root, or one dataset's folder.",
+            autocompletion=_runs,
+        ),
     ],
     out: Annotated[Path, typer.Option("-o", "--out", help="The HTML file.")],
     endpoint: Endpoint = None,
@@ -244,7 +258,12 @@ def report(
 
 @app.command()
 def score(
-    benchmark: Annotated[str, typer.Argument(help="Whose rules: mathvista, cv-bench, ...")],
+    benchmark: Annotated[
+        str,
+        typer.Argument(
+            help="Whose rules: mathvista, cv-bench, ...", autocompletion=completing.benchmarks
+        ),
+    ],
     source: Annotated[
         Path, typer.Option("--input", help="JSON Lines: the records, each with its prediction.")
     ],
@@ -275,6 +294,14 @@ def score(
     typer.echo(f"{summary['benchmark']} {summary['headline']}: {value} (n = {headline['n']})")
     if against is not None:
         typer.echo(told_difference(summary))
+
+
+@app.command()
+def completion(
+    shell: Annotated[completing.Shell, typer.Argument(help="Whose words are completed.")],
+) -> None:
+    """Print the script that completes commands, options, runs: eval "$(m2r completion bash)"."""
+    typer.echo(completing.script(shell))
 
 
 @store_app.command("check")
