@@ -30,6 +30,7 @@ from m2r_operator.state import Defaults, Measured
 from m2r_train.api import Storage
 
 NAMESPACE = "lab"
+DEVICE = {"M2R_PEAK_TFLOPS": "0.1"}  # of about a core; nobody knows the peak of a CPU
 OPERATOR = {"namespace": "m2r-system", "instance": "operator", "job": "m2r-operator"}
 
 
@@ -67,11 +68,11 @@ def watch(
     port = free_port()
     server.scrape(port, labels)
     if kill_at is not None:
-        died = trial.start(port=port, M2R_KILL_AT=kill_at).wait()
+        died = trial.start(port=port, M2R_KILL_AT=kill_at, **DEVICE).wait()
         assert died.code == KILLED, died.err
         trial.spec = trial.spec.model_copy(update={"attempt": 2})
         (home / "spec.json").write_text(trial.spec.to_json())
-    ended = trial.start(port=port).wait()
+    ended = trial.start(port=port, **DEVICE).wait()
     assert ended.code == 0, ended.err
     server.forget(port)
     return Watched(labels, server.last_seen(f'instance="{labels["instance"]}"'))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Final
 
-NOT_WORK: Final = ("step", "checkpoint")
+NOT_WORK: Final = ("step", "checkpoint", "mfu")
 """Keys of a step's timings that are no seconds of work; waiting for a save is none."""
 
 

@@ -24,6 +24,7 @@ from m2r_train.stages.attempt import Attempt
 from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.saving import Saver, records
 from m2r_train.stages.stop import StopNow, StopRequest
+from m2r_train.stages.work import Work
 from m2r_train.store import publish_folder
 from m2r_train.telemetry.history import Scalar, StepRecord
 from m2r_train.telemetry.metrics import closed
@@ -40,10 +41,12 @@ class Context(Attempt):
 
     place: Place = ALONE
     done: int | None = None  # steps done, once one is done or was found done
+    work: Work = field(default_factory=Work)
     saver: Saver = field(init=False)
     _phases: dict[str, float] = field(default_factory=dict)
     _labels: dict[str, dict[str, str]] = field(default_factory=dict)
     _tokens: int = 0
+    _mfu: dict[str, float] = field(default_factory=dict)  # of the step, where it is known
 
     def __post_init__(self) -> None:
         self.saver = Saver(self)
@@ -131,7 +134,7 @@ class Context(Attempt):
         last = done == total or bool(self.stop)
         if last or due:
             with self.phase("checkpoint"):
-                timing: StepRecord = {"step": step, **self._phases}
+                timing: StepRecord = {"step": step, **self._phases, **self._mfu}
                 safe = self.saver.save(done, state, keep, timing)
                 if last:
                     safe = self.saver.settle() and safe
@@ -196,6 +199,10 @@ class Context(Attempt):
         if self._tokens and (seconds := sum(self._phases.values())) > 0:
             figures["tokens_per_second"] = round(self._tokens / seconds)
         self._tokens = 0
+        utilization = self.work.utilization(self._phases)
+        if utilization is not None:
+            self._mfu = {"mfu": utilization}
+            self.metrics.set("m2r_model_flops_utilization_ratio", utilization)
         self.show_step(done, total, **figures)
         task = record.get("task")
         known = self._labels.get("task", {})
@@ -229,8 +236,8 @@ class Context(Attempt):
     def _close_timings(self, step: int) -> None:
         for name, seconds in self._phases.items():
             self.metrics.observe("m2r_step_phase_seconds", seconds, phase=name)
-        self.timings.append({"step": step, **self._phases})
-        self._phases = {}
+        self.timings.append({"step": step, **self._phases, **self._mfu})
+        self._phases, self._mfu = {}, {}
 
     # results
 

@@ -19,7 +19,7 @@ from m2r_train.core.rng import derive_seed
 from m2r_train.data.images import decode, upright_size
 from m2r_train.model.policy import Extent, Policy, Prompt, Request
 from m2r_train.model.prompts import SYSTEM_PROMPT
-from m2r_train.model.vision import Clip, Picture
+from m2r_train.model.vision import Clip, Grid, Picture
 
 _LAYOUT_CHUNK = 512
 
@@ -78,6 +78,7 @@ class Lesson:
     row: Row
     images: tuple[bytes, ...]
     video: tuple[bytes, ...] | None = None
+    grids: tuple[Grid, ...] = ()  # of the pictures, then of the video
 
 
 def lessons(policy: Policy, samples: Sequence[Sample], most: int = 4) -> list[Lesson]:
@@ -115,7 +116,7 @@ def _lesson(policy: Policy, samples: Sequence[Sample], prompts: Sequence[Prompt]
         branches.append(Branch((*question, *turn), scored_from=len(question)))
     n = first.prefix_length
     row = Row(first.tokens[:n], first.positions[:, :n], tuple(branches))
-    return Lesson(row, samples[0].images, samples[0].video)
+    return Lesson(row, samples[0].images, samples[0].video, first.grids)
 
 
 def epoch_batches(lengths: Sequence[int], budget: int, seed: int, epoch: int) -> list[list[int]]:

@@ -136,8 +136,7 @@ def update(
     live = {
         i: request
         for i, request in enumerate(requests)
-        if request is not None
-        and (kl_coefficient or any(a != 0.0 for a in scored.advantages[i].advantages))
+        if request is not None and teaches(scored.advantages[i], kl_coefficient)
     }
     lengths = [_row(request, scored.groups[i]).length for i, request in live.items()]
     numbers = list(live)
@@ -203,6 +202,11 @@ def update(
         gap=_gap(means) if objective.correction is not None else {},
         padding=padded / computed if computed else 0.0,
     )
+
+
+def teaches(own: GroupAdvantages, kl_coefficient: float) -> bool:
+    """Whether a group has a gradient: by an advantage, or by the KL that is paid for it."""
+    return bool(kl_coefficient) or any(a != 0.0 for a in own.advantages)
 
 
 def step_record(scored: Scored, stats: UpdateStats, task: str) -> dict[str, float | int | str]:

@@ -21,13 +21,22 @@ from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
 from m2r_train.stages.engines import choose_what_learns, refuse_idle_ranks, training_engine
 from m2r_train.stages.feeding import lay_out
-from m2r_train.stages.grpo import UpdateStats, reference_of, score_groups, step_record, update
+from m2r_train.stages.grpo import (
+    Scored,
+    UpdateStats,
+    reference_of,
+    score_groups,
+    step_record,
+    teaches,
+    update,
+)
 from m2r_train.stages.heldout import Figures, HeldOutSet
 from m2r_train.stages.objective import Objective
 from m2r_train.stages.redraw import Draw, redraw, spares, taken_before
 from m2r_train.stages.rollouts import Desk, rollout_engine
 from m2r_train.stages.support import refuse_videos
 from m2r_train.stages.watch import Watch
+from m2r_train.stages.work import work_of
 from m2r_train.telemetry.history import Scalar
 
 
@@ -42,6 +51,7 @@ def run(ctx: Context) -> dict[str, Any]:
     curriculum = _curriculum(spec, samples.values(), ctx.seed)
     ctx.close_labels(task=curriculum.tasks)
     choose_what_learns(policy, opt, ctx.seed)
+    ctx.work = work_of(ctx, policy)
     reference = reference_of(policy) if opt.kl.start or opt.kl.end else None
     sampler = rollout_engine(sampling.engine, policy, ctx.look)  # copies what ranks may soon share
     engine = training_engine(policy, opt, spec.parallelism, ctx.ranks)
@@ -97,6 +107,7 @@ def run(ctx: Context) -> dict[str, Any]:
                             ctx.ranks,
                         )
                 desk.policy_changed()
+                _count_work(ctx, desk, drawn.scored, objective, beta)
                 record: dict[str, Scalar] = {
                     **_record(spec, objective, first, drawn, stats),
                     **_difficulty(curriculum, chosen[0].task, step, taken),
@@ -122,6 +133,19 @@ def run(ctx: Context) -> dict[str, Any]:
         with engine.gathered():
             outcome = ctx.publish_model(policy)
     return {"step": spec.steps, "steps": spec.steps, **outcome}
+
+
+def _count_work(
+    ctx: Context, desk: Desk, scored: Scored, objective: Objective, beta: float
+) -> None:
+    """What the update went over."""
+    live = [i for i, own in enumerate(scored.advantages) if teaches(own, beta)]
+    ctx.work.learn_groups(
+        [desk.prompts[scored.samples[i].id] for i in live],
+        [scored.groups[i] for i in live],
+        updates=objective.updates,
+        reference=bool(beta),
+    )
 
 
 def _evaluation(

@@ -72,7 +72,7 @@ class Desk:
         self._behind = behind  # whether the engine has weights of before the last update
         self._ctx = ctx
         self._params = params
-        self._prompts = prompts
+        self.prompts = prompts
         self._show = show
 
     def policy_changed(self) -> None:
@@ -113,12 +113,14 @@ class Desk:
         own = [i for i, place in enumerate(places) if ctx.ranks.owns(place)]
         requests: list[Request | None] = [None] * len(samples)
         with ctx.phase("data"):
-            asked = [request(self._prompts[samples[i].id], samples[i]) for i in own]
+            asked = [request(self.prompts[samples[i].id], samples[i]) for i in own]
             for i, one in zip(own, asked, strict=True):
                 requests[i] = one
             if self._show is not None:
                 self._show([image for r in asked for image in r.images], more=redraw > 0)
             kept = ctx.ranks.share_bytes(ctx.run.journal_get(key) if ctx.ranks.leads else None)
+        prompts = [self.prompts[s.id] for s in samples]
+        ctx.work.see(samples, prompts)
         if kept is not None:
             return requests, from_bytes(bytes(kept), self._params.samples)
         if self._behind:
@@ -132,8 +134,8 @@ class Desk:
                 ctx.probe("before-journal")
                 ctx.run.journal_put(key, to_bytes(groups))
         drawn = sum(len(c.tokens) for group in groups for c in group)
-        prompts = sum(len(self._prompts[s.id].tokens) for s in samples)
-        ctx.count_tokens(completion=drawn, prompt=prompts)
+        ctx.count_tokens(completion=drawn, prompt=sum(len(p.tokens) for p in prompts))
+        ctx.work.draw(prompts, groups)
         for completion in (c for group in groups for c in group):
             ctx.metrics.observe("m2r_completion_tokens", len(completion.tokens))
         ctx.metrics.inc("m2r_samples_total", len(groups) * self._params.samples)

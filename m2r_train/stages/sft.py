@@ -29,6 +29,7 @@ from m2r_train.stages.engines import (
 )
 from m2r_train.stages.feeding import Lesson, lessons, micro_batches, sft_batches, shown
 from m2r_train.stages.heldout import Figures, HeldOutSet
+from m2r_train.stages.work import work_of
 
 _CELLS = 4096  # tokens of a micro-batch: bounds memory, changes no gradient
 
@@ -48,6 +49,7 @@ def run(ctx: Context) -> dict[str, Any]:
         seed=ctx.seed,
     )
     choose_what_learns(policy, training, ctx.seed)
+    ctx.work = work_of(ctx, policy)
     engine = training_engine(policy, training, spec.parallelism, ctx.ranks)
     total = len(batches)
     start = ctx.restore(engine.load_state_dict, keep=spec.checkpoint.keep)
@@ -76,6 +78,7 @@ def run(ctx: Context) -> dict[str, Any]:
                     )
                     norm = engine.step(lr)
                 ctx.count_tokens(trained=tokens)
+                ctx.work.learn_lessons(batch)
                 ctx.finish_step(
                     step,
                     total,

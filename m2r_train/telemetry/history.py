@@ -15,7 +15,7 @@ Keys that the stages write (the report draws any of them that it finds):
 * both, where asked for: ``eval_loss eval_accuracy``, of the model before the step; the last ones
   stand in a record of their own, whose step is the number of steps
 * timings: ``step`` and seconds per phase (``generate reward train sync checkpoint data
-  evaluate``)
+  evaluate``); ``mfu``, a ratio, where the devices' peak is known
 """
 
 from __future__ import annotations

@@ -54,7 +54,8 @@ class Series:
     """One declared series.
 
     ``labels`` maps a label to its closed set (`BY_RUN`: set by the run); ``aliases`` are more
-    names that are accepted for a value.
+    names that are accepted for a value. ``optional``: not exposed before it is set, where 0 would
+    be a claim.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Series:
     labels: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     buckets: tuple[float, ...] = ()
     aliases: Mapping[str, Mapping[str, str]] = field(default_factory=lambda: MappingProxyType({}))
+    optional: bool = False
 
 
 _TASK = {"task": BY_RUN}
@@ -136,7 +138,8 @@ TRAINER_SERIES: tuple[Series, ...] = (
            "Share of the time since the run's first start that went into saved steps, as of the "
            "last save.", "ratio"),
     Series("m2r_model_flops_utilization_ratio", "gauge",
-           "Model FLOPs per second over the peak of the devices.", "ratio"),
+           "Model FLOPs per second over the peak of the devices, by the last step; absent where "
+           "that peak is not known.", "ratio", optional=True),
     Series("m2r_eval_score", "gauge", "Score of an evaluation, 0..1.", "ratio",
            {"benchmark": BY_RUN, "subtask": BY_RUN}),
     Series("m2r_synthesis_samples_total", "counter",
@@ -195,7 +198,10 @@ class MetricSet:
         self._declared = {one.name: one for one in series}
         self._allowed: dict[tuple[str, str], dict[str, str]] = {}
         self.close(label_values or {})
-        self._built = {one.name: _build(one, self.registry) for one in series}
+        self._hidden = {one.name for one in series if one.optional}
+        self._built = {
+            one.name: _build(one, None if one.optional else self.registry) for one in series
+        }
 
     def close(self, label_values: Mapping[str, Iterable[str] | Mapping[str, str]]) -> None:
         """Close the labels that only the run knows, once it knows them; what is counted stays.
@@ -284,6 +290,9 @@ class MetricSet:
                 known = sorted(self._allowed[name, label])
                 raise UndeclaredSeriesError(f"{name}: {label}={value!r} is not one of {known}")
         built = self._built[name]
+        if name in self._hidden:
+            self._hidden.remove(name)
+            self.registry.register(built)
         if not labels:
             return built
         return built.labels(**{key: self._allowed[name, key][v] for key, v in labels.items()})
@@ -316,7 +325,7 @@ def _folding(values: Iterable[str] | Mapping[str, str]) -> Mapping[str, str]:
     return dict(values) if isinstance(values, Mapping) else {value: value for value in values}
 
 
-def _build(one: Series, registry: CollectorRegistry) -> Gauge | Counter | Histogram:
+def _build(one: Series, registry: CollectorRegistry | None) -> Gauge | Counter | Histogram:
     labels = tuple(one.labels)
     if one.kind == "gauge":
         return Gauge(one.name, one.help, labels, registry=registry)

@@ -29,7 +29,6 @@ ROOT = Path(__file__).resolve().parents[2]
 NO_GPU = "dcgm-exporter tells of GPUs, and this machine has none"
 # What cannot have data here, and why.
 WITHOUT_DATA = {
-    ("run", "MFU"): "the share of a device's peak; a CPU has none that is known",
     ("run", "GPUs at work"): NO_GPU,
     ("run", "GPU memory"): NO_GPU,
     ("fleet", "GPUs at work"): NO_GPU,
@@ -55,11 +54,7 @@ ONLY_ZEROS = {
     ("synthesis", "Alerts"): "a healthy run has none",
     ("synthesis", "Errors of the store"): "a local disk has none",
 }
-# Declared series that no run sets.
-NEVER_SET = {
-    "m2r_model_flops_utilization_ratio": "no trainer knows the peak of its device",
-}
-# Those that are 0, or not there, in runs like these.
+# Declared series that are 0, or not there, in runs like these.
 NOTHING_HAPPENED = {
     "m2r_nonfinite_steps_total": "a healthy run skips none",
     "m2r_clip_ratio": "one update a step: no ratio is far from one",
@@ -233,19 +228,15 @@ def test_every_declared_series_is_set_by_some_run(watching: Watching) -> None:
         name = f"{one.name}_count" if one.kind == "histogram" else one.name
         if not watching.server.api.at(f"max_over_time({name}[1h]) != 0", end):
             unset.add(one.name)
-    assert set(NEVER_SET) <= unset
-    assert unset - set(NEVER_SET) <= set(NOTHING_HAPPENED)
+    assert unset <= set(NOTHING_HAPPENED)
 
 
-def test_every_series_that_is_excused_is_declared_and_set_somewhere_or_nowhere_as_it_says() -> None:
-    declared = {one.name for one in (*TRAINER_SERIES, *OPERATOR_SERIES)}
-    assert {*NEVER_SET, *NOTHING_HAPPENED} <= declared
+def test_every_series_that_is_excused_is_declared_and_set_somewhere() -> None:
+    assert set(NOTHING_HAPPENED) <= {one.name for one in (*TRAINER_SERIES, *OPERATOR_SERIES)}
     folders = (ROOT / "m2r_train", ROOT / "operator")
     code = "".join(path.read_text() for folder in folders for path in folder.rglob("*.py"))
     for name in NOTHING_HAPPENED:  # declared, and named once more where it is set
         assert code.count(f'"{name}"') >= 2
-    for name in NEVER_SET:
-        assert code.count(f'"{name}"') == 1
 
 
 def test_the_page_draws_every_panel(watching: Watching, tmp_path: Path) -> None:

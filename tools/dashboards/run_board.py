@@ -69,8 +69,8 @@ def _now() -> list[Panel]:
                f"sum({_rate('m2r_tokens_total')})"),
         figure("Goodput", "Share of the time since the run's first start that went into steps "
                "that count.", "percentunit", _of("m2r_goodput_ratio")),
-        figure("MFU", "Model FLOPs per second, as a share of the devices' peak. None without a "
-               "GPU.", "percentunit", f"{_of('m2r_model_flops_utilization_ratio')} > 0"),
+        figure("MFU", "Model FLOPs per second, as a share of the devices' peak. None where that "
+               "is not known.", "percentunit", f"{_of('m2r_model_flops_utilization_ratio')} > 0"),
         figure("Attempt", "Which attempt runs; each restart and preemption adds one.", "short",
                f"{_of('m2r_attempt')} > 0"),
         figure("Alerts", "M2R's alerts on this run that fire now.", "short", alerts, bad_from=1),
@@ -161,8 +161,8 @@ def _speed() -> list[Panel]:
         lines("Goodput", "Share of the time since the first start spent on steps that count: "
               "waiting, restarts and repeated steps lower it.", "percentunit",
               Query(_of("m2r_goodput_ratio"), "goodput"), low=0, high=1),
-        lines("MFU", "Model FLOPs per second, as a share of the devices' peak. None without a "
-              "GPU.", "percentunit",
+        lines("MFU", "Model FLOPs per second of each step, evaluation and checkpoints left out, as "
+              "a share of the devices' peak. None where that is not known.", "percentunit",
               Query(f"{_of('m2r_model_flops_utilization_ratio')} > 0", "MFU"), low=0, high=1),
     ]  # fmt: skip
 
