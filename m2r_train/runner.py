@@ -126,7 +126,12 @@ def resolve(
     uid = local_uid(resource.kind, spec, {path: i.digest for path, i in inputs.items()})
     return RunSpec(
         kind=resource.job.kind,
-        metadata=RunMetadata(namespace=resource.namespace, name=resource.name, uid=uid),
+        metadata=RunMetadata(
+            namespace=resource.namespace,
+            name=resource.name,
+            uid=uid,
+            labels=resource.job.metadata.labels,
+        ),
         storage=storage,
         seed=spec.seed,
         spec=resolved(spec),

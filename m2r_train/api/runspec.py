@@ -43,6 +43,7 @@ class RunMetadata(Model):
     namespace: Word = "default"
     name: RunName
     uid: Annotated[str, Field(min_length=8, max_length=64, pattern="^[0-9a-f][0-9a-f-]*$")]
+    labels: Mapping[str, str] = Field(default_factory=dict)  # for reports; change no result
 
 
 class RunStorage(Model):
@@ -105,8 +106,14 @@ class RunSpec(Model):
         return cls.from_json(text, source=str(path))
 
     def to_json(self) -> str:
-        """Canonical JSON: sorted keys, nulls kept, one line and a line feed."""
-        return canonical_json(self.model_dump(mode="json", by_alias=True)) + "\n"
+        """Canonical JSON: sorted keys, nulls kept, one line and a line feed.
+
+        Labels stand there only where there are any: an older image that a run pins knows none.
+        """
+        told = self.model_dump(mode="json", by_alias=True)
+        if not told["metadata"]["labels"]:
+            del told["metadata"]["labels"]
+        return canonical_json(told) + "\n"
 
     @property
     def run_prefix(self) -> str:

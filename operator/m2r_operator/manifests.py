@@ -254,7 +254,9 @@ def _run_spec(
     key = run.key
     return RunSpec(
         kind=cast("KindName", key.kind),
-        metadata=RunMetadata(namespace=key.namespace, name=key.name, uid=run.uid),
+        metadata=RunMetadata(
+            namespace=key.namespace, name=key.name, uid=run.uid, labels=run.labels
+        ),
         attempt=attempt,
         storage=RunStorage(uri=storage.uri, endpoint=storage.endpoint, region=storage.region),
         seed=seed,

@@ -80,6 +80,18 @@ def test_run_spec_is_canonical_json_with_defaults_filled_and_nulls_kept() -> Non
     }
 
 
+def test_labels_are_kept_and_stand_there_only_where_there_are_any() -> None:
+    """An image of before, which a run may pin, refuses what it does not know."""
+    plain = run_of("SFTJob", spec_of(small("SFTJob")))
+    assert "labels" not in json.loads(plain.to_json())["metadata"]
+    labels = {"m2r.dev/arm": "binary", "team": "vision"}
+    run = plain.model_copy(
+        update={"metadata": plain.metadata.model_copy(update={"labels": labels})}
+    )
+    assert RunSpec.from_json(run.to_json()).metadata.labels == labels
+    assert run.run_prefix == plain.run_prefix
+
+
 def test_run_prefix_names_namespace_kind_name_and_the_beginning_of_the_uid() -> None:
     run = run_of("RLVRJob", spec_of(small("RLVRJob")))
     assert run.run_prefix == "lab/rlvrjob/x-0b9bd6a5"

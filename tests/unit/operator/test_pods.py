@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -42,6 +43,13 @@ def test_the_pod_is_told_the_resolved_spec_as_a_file() -> None:
             "fieldRef": {"fieldPath": "metadata.annotations['m2r.dev/run-spec']"},
         }
     ]
+
+
+def test_the_pod_is_told_the_labels_of_the_run() -> None:
+    labels = {"m2r.dev/arm": "binary", "m2r.dev/seed": "3"}
+    child = job(replace(a_run(), labels=labels), create(), NO_DEFAULTS)
+    assert run_spec_of(child).metadata.labels == labels
+    assert run_spec_of(job(a_run(), create(), NO_DEFAULTS)).metadata.labels == {}
 
 
 def wide(kilobytes: int) -> RunSeen:
