@@ -54,8 +54,10 @@ _Loader.yaml_implicit_resolvers = {
 _Loader.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("-+.0123456789"))
 
 
-def load_documents(path: Path) -> Iterator[tuple[int, Any]]:
+def load_documents(path: Path, *, nulls: bool = False) -> Iterator[tuple[int, Any]]:
     """(number, value) of each document that is not empty; numbers count from 1.
+
+    ``nulls``: keep them, for files that are not sent to an API server.
 
     Raises YamlProblem: the file cannot be read, is too large, or is not YAML as allowed here.
     """
@@ -63,7 +65,7 @@ def load_documents(path: Path) -> Iterator[tuple[int, Any]]:
     try:
         for number, node in enumerate(yaml.compose_all(text, Loader=_Loader), start=1):
             _check_size(node)
-            value = _construct(node)
+            value = _construct(node, nulls)
             if value is not None:
                 yield number, value
     except yaml.MarkedYAMLError as error:
@@ -77,10 +79,10 @@ def load_documents(path: Path) -> Iterator[tuple[int, Any]]:
         raise YamlProblem(0, "nested too deeply; write it flatter") from None
 
 
-def _construct(node: yaml.Node) -> Any:
+def _construct(node: yaml.Node, nulls: bool) -> Any:
     loader = _Loader("")
     try:
-        return as_sent(loader.construct_document(node))
+        return as_sent(loader.construct_document(node), nulls=nulls)
     except ValueError as error:
         raise YamlProblem(node.start_mark.line + 1, f"{error}; correct the value") from None
     finally:
@@ -127,11 +129,14 @@ def _children(node: yaml.Node) -> list[yaml.Node]:
     return list(node.value) if isinstance(node, yaml.SequenceNode) else []
 
 
-def as_sent(value: Any) -> Any:
-    """The value as the API server takes it: a null is left out, 2.0 is a whole number."""
+def as_sent(value: Any, *, nulls: bool = False) -> Any:
+    """The value as the API server takes it: a null is left out (unless ``nulls``), 2.0 is a whole
+    number.
+    """
     if isinstance(value, dict):
-        return {k: as_sent(v) for k, v in value.items() if v is not None}
+        kept = ((k, v) for k, v in value.items() if nulls or v is not None)
+        return {k: as_sent(v, nulls=nulls) for k, v in kept}
     if isinstance(value, list):
-        return [as_sent(v) for v in value]
+        return [as_sent(v, nulls=nulls) for v in value]
     whole = isinstance(value, float) and value.is_integer() and abs(value) < _INT64
     return int(value) if whole else value
