@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 from rollout.engines import Rig, make_rig
-from runs import M2R, Golden, change, manifests, run, write
+from runs import M2R, Golden, Manifests, change, manifests, run, write
 from trials import Trial
+from unit.stages.published import mathvista
 
 HERE = Path(__file__).parent
 
@@ -21,6 +22,28 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.timeout(1200))
             item.add_marker(pytest.mark.filterwarnings("ignore"))
             item.add_marker(pytest.mark.global_rng("vLLM draws noise that it then overwrites"))
+
+
+def speaking(copy: Path) -> Manifests:
+    """A teacher of a few questions, and a judge of the answers to a ``copy`` of a benchmark."""
+    mathvista(copy)
+    small = manifests("data", "sft", "eval-sft")
+    taught, judged = small["data"], small["eval-sft"]
+    taught["metadata"]["name"], judged["metadata"]["name"] = "taught", "judged"
+    speaker = {"model": judged["spec"]["model"], "engine": "vllm"}
+    taught["spec"] |= {
+        "sources": taught["spec"]["sources"][:1],
+        "generator": {**speaker, "chainsPerQuestion": 4, "maxCompletionTokens": 20},
+        "quality": {"minEach": 1, "minMean": 1.0},  # right is all that they have to be
+        "outputs": {"sft": 4, "rlvr": 0, "eval": 0},
+        "shards": 1,
+    }
+    judged["spec"] |= {
+        "benchmarks": [{"name": "mathvista", "data": {"uri": copy.as_uri()}}],
+        "judge": {**speaker, "retries": 0, "maxCompletionTokens": 20, "fallback": "Rules"},
+    }
+    judged["spec"]["generation"]["engine"] = "vllm"  # asks and judges in one process
+    return {"taught": taught, "judged": judged}
 
 
 @pytest.fixture(scope="session")
@@ -39,9 +62,12 @@ def m2r(tmp_path: Path) -> Iterator[M2R]:
 
 @pytest.fixture(scope="session")
 def golden(tmp_path_factory: pytest.TempPathFactory) -> Golden:
-    """Data, SFT, RLVR and evaluation without a disturbance; rollouts and answers by vLLM."""
+    """Data, SFT, RLVR and evaluation without a disturbance; rollouts and answers by vLLM.
+
+    And a teacher that writes chains, and a judge that reads answers, by vLLM as well.
+    """
     folder = tmp_path_factory.mktemp("golden")
-    documents = manifests("data", "sft", "rlvr", "eval-rlvr")
+    documents = manifests("data", "sft", "rlvr", "eval-rlvr") | speaking(folder / "mathvista")
     for name, path, value in (
         (
             "rlvr",

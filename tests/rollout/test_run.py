@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from pyarrow import parquet
 from runs import Golden
 from trials import Trial, stages
 
@@ -23,6 +24,20 @@ def test_every_step_is_drawn_from_the_policy_that_is_trained(golden: Golden) -> 
 def test_answers_of_an_evaluation_are_vllms(golden: Golden) -> None:
     scores = golden.resource("eval-rlvr")["scores"]["synthetic"]["overall"]
     assert scores["n"] == 12 and scores["stderr"] is not None
+
+
+def test_a_teachers_chains_are_vllms_and_right_ones_are_kept(golden: Golden) -> None:
+    rows = parquet.read_table(golden.folder("taught") / "dataset/sft").to_pylist()
+    assert len(rows) == 4
+    assert all(row["chain"].endswith(f"\\boxed{{{row['answer']}}}</answer>") for row in rows)
+
+
+def test_answers_are_asked_for_and_judged_by_vllm_in_one_process(golden: Golden) -> None:
+    lines = (golden.folder("judged") / "eval/samples/mathvista.jsonl").read_text().splitlines()
+    answers = [one for line in lines for one in json.loads(line)["sampled"]]
+    judged = [answer["judged"] for answer in answers]
+    exchanges = [one["exchange"] for one in judged if one["exchange"]]
+    assert exchanges and all(turn["said"] for exchange in exchanges for turn in exchange)
 
 
 @stages("rlvr")
