@@ -138,6 +138,58 @@ def run(
 
 
 @app.command()
+def sweep(
+    file: Annotated[Path, typer.Argument(help="The sweep: base manifests, arms, seeds.")],
+    store: StoreUri = None,
+    endpoint: Endpoint = None,
+    seeds: Annotated[str | None, typer.Option(help="Instead of the file's: 0-4 or 0,3.")] = None,
+    lanes: Annotated[
+        int, typer.Option("-j", "--lanes", min=1, max=256, help="Runs at once, a thread each.")
+    ] = 1,
+    plan: Annotated[bool, typer.Option("--plan", help="Print what would run.")] = False,
+    write: Annotated[
+        Path | None, typer.Option(help="Write the manifests here for kubectl apply, and run none.")
+    ] = None,
+    summary: Annotated[Path | None, typer.Option(help="Write a JSON summary here.")] = None,
+) -> None:
+    """Run arms that differ in a few fields, each with every seed; resumes what is there."""
+    from m2r_train.api.runspec import RunStorage
+    from m2r_train.sweeps.command import board_of, planned, run_sweep
+    from m2r_train.sweeps.telling import plan_table, sweep_summary, write_manifests
+
+    runs = planned(file, seeds)
+    if write is not None:
+        for path in write_manifests(runs, write):
+            typer.echo(path)
+        return
+    _check_writable(summary)
+    uri = _store_uri(store or os.environ.get("M2R_STORE", DEFAULT_STORE))
+    stop = StopRequest()
+    with stop.listening():
+        board = board_of(runs, RunStorage(uri=uri, endpoint=endpoint), cache_dir())
+        if plan:
+            typer.echo(plan_table(board), nl=False)
+            return
+        try:
+            run_sweep(board, lanes, stop)
+        finally:
+            if summary is not None:
+                _write(summary, json.dumps(sweep_summary(board), indent=1, sort_keys=True) + "\n")
+
+
+@app.command(hidden=True)
+def lane(context: typer.Context) -> None:
+    """Carry the runs that are told on standard input: what m2r sweep --lanes starts."""
+    stop: StopRequest = context.obj or StopRequest()
+    with stop.listening():
+        from m2r_train.sweeps.lanes import serve
+
+        with os.fdopen(os.dup(1), "w") as answers:
+            os.dup2(2, 1)  # what a library prints is no answer
+            serve(sys.stdin, answers, cache_dir(), stop)
+
+
+@app.command()
 def stage(
     context: typer.Context,
     spec: Annotated[

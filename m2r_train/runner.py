@@ -78,14 +78,14 @@ def run_all(
                 seed=seed,
                 cache_dir=cache_dir,
             )
-            outcome = _carried(run_spec, progress, cache_dir, stop)
+            outcome = carried(run_spec, progress, cache_dir, stop)
         finished[resource.namespace, resource.kind, resource.name] = Finished(
             run_spec=run_spec, outcome=outcome
         )
     return list(finished.values())
 
 
-def _carried(
+def carried(
     run_spec: RunSpec, progress: Progress, cache_dir: Path, stop: StopRequest
 ) -> Mapping[str, Any]:
     """The outcome of a run, by this process or by ranks: those of one node, as there is one."""

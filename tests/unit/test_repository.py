@@ -17,6 +17,9 @@ import pytest
 import m2r_operator
 import m2r_train
 from m2r_train.api import load_manifests, order
+from m2r_train.api.claim import load_claim
+from m2r_train.api.sweep import load_sweep
+from m2r_train.sweeps.expansion import expand, load_base
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"m2r_train": ROOT / "m2r_train", "m2r_operator": ROOT / "operator" / "m2r_operator"}
@@ -132,7 +135,32 @@ def all_declared() -> set[str]:
 def example_units() -> list[Path]:
     """What is applied together: a folder of manifests, or a file directly under ``examples/``."""
     found = {path for suffix in ("*.yaml", "*.yml") for path in (ROOT / "examples").rglob(suffix)}
+    found -= set(example_sweeps()) | set(example_claims())
     return sorted({p if p.parent == ROOT / "examples" else p.parent for p in found})
+
+
+def example_sweeps() -> list[Path]:
+    """Sweeps are no manifests: they name some."""
+    return sorted((ROOT / "examples").rglob("sweep*.yaml"))
+
+
+def example_claims() -> list[Path]:
+    return sorted((ROOT / "examples").rglob("claim*.yaml"))
+
+
+@pytest.mark.parametrize("path", example_sweeps(), ids=lambda path: path.parent.name)
+def test_every_example_of_a_sweep_expands(path: Path) -> None:
+    sweep = load_sweep(path)
+    runs = expand(sweep, load_base(sweep, path), path)
+    assert {run.arm for run in runs} >= set(sweep.arms)
+
+
+@pytest.mark.parametrize("path", example_claims(), ids=lambda path: path.parent.name)
+def test_every_claim_of_an_example_names_arms_of_a_sweep_beside_it(path: Path) -> None:
+    claim = load_claim(path)
+    sweeps = [load_sweep(one) for one in sorted(path.parent.glob("sweep*.yaml"))]
+    arms = [set(one.arms) for one in sweeps if claim.sweep in (None, one.name)]
+    assert any({claim.treatment, *claim.controls} <= own for own in arms)
 
 
 def test_there_are_examples() -> None:

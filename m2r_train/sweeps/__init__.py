@@ -1,0 +1,1 @@
+"""``m2r sweep``: the same manifests with one thing changed, over seeds."""
