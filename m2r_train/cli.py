@@ -297,11 +297,32 @@ def report(
             "questions differ by.",
         ),
     ] = False,
+    claim: Annotated[
+        Path | None,
+        typer.Option(help="With --compare: judge this claim by the arms of a sweep."),
+    ] = None,
+    figures: Annotated[
+        Path | None, typer.Option("--json", help="With --claim: write all its figures here.")
+    ] = None,
 ) -> None:
     """Write one self-contained page: tables, curves, samples with pictures."""
     from m2r_train.reporting import differences_table, write_report
 
     _check_writable(out)
+    _check_writable(figures)
+    if (claim is not None and not compare) or (figures is not None and claim is None):
+        raise ConfigError("--claim needs --compare, and --json needs --claim; add it")
+    if claim is not None:
+        from m2r_train.claims import judge
+
+        found = judge(claim, runs, out, endpoint=endpoint)
+        if figures is not None:
+            _write(figures, json.dumps(found, indent=1, sort_keys=True) + "\n")
+        typer.echo(
+            f"{found['claim']['name']}: {found['verdict']['word']}: {found['verdict']['why']}"
+        )
+        typer.echo(out)
+        return
     told = write_report(runs, out, cache_dir=cache_dir(), endpoint=endpoint, compare=compare)
     if compare:
         typer.echo(differences_table(told), nl=False)

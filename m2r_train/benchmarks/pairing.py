@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from m2r_train.api.errors import DataError
 from m2r_train.benchmarks.kept import Kept, all_figures
 from m2r_train.benchmarks.registry import BENCHMARKS
-from m2r_train.core.estimates import Difference, difference
+from m2r_train.core.estimates import Difference, Figure, difference, mean_of_draws
 
 _PROTOCOL = ("rule", "form", "answer", "judge")
 
@@ -32,11 +32,30 @@ def paired(name: str, baseline: Side, model: Side) -> dict[str, Difference]:
 
     Raises DataError when they answered other questions, or were scored otherwise.
     """
-    _same_protocol(name, baseline, model)
-    before, after = _in_order(baseline.rows), _in_order(model.rows)
-    _same_questions(name, baseline.label, before, model.label, after)
-    old, new = all_figures(name, before), all_figures(name, after)
-    gaps = {figure: difference(new[figure], old[figure]) for figure in new if figure in old}
+    return paired_over_runs(name, [(baseline, model)])
+
+
+def paired_over_runs(name: str, pairs: Sequence[tuple[Side, Side]]) -> dict[str, Difference]:
+    """As `paired`, of several (baseline, model): the mean of their differences.
+
+    Questions are the unit. The n-th question of each pair is one cluster: right where they are the
+    same questions, and where they are not, only the degrees of freedom are fewer than need be.
+    """
+    old: list[Mapping[str, Figure]] = []
+    new: list[Mapping[str, Figure]] = []
+    for baseline, model in pairs:
+        _same_protocol(name, baseline, model)
+        before, after = _in_order(baseline.rows), _in_order(model.rows)
+        _same_questions(name, baseline.label, before, model.label, after)
+        old.append(all_figures(name, before))
+        new.append(all_figures(name, after))
+    common = [f for f in new[0] if all(f in own for own in (*old, *new))] if new else []
+    gaps = {
+        figure: difference(
+            mean_of_draws([own[figure] for own in new]), mean_of_draws([own[figure] for own in old])
+        )
+        for figure in common
+    }
     return {figure: gap for figure, gap in gaps.items() if gap is not None}
 
 

@@ -47,6 +47,7 @@ class Chart:
         """The chart; its frame is the same as in `data`, so a cursor can be laid over it."""
         x, y = self._axes()
         body = [_grid(x, y, self.x_label)]
+        body += [_area(line, x, y) for line in self.lines]
         body += [_dots(line, x, y) for line in self.lines]
         body += [_path(line, x, y) for line in self.lines]
         return _svg(self.title, WIDTH, HEIGHT, Markup("").join(body))
@@ -71,6 +72,7 @@ class Chart:
 
     def _axes(self) -> tuple[Axis, Axis]:
         shown = [point for line in self.lines for point in (*line.points, *line.dots)]
+        shown += [(x, end) for line in self.lines for x, *ends in line.band for end in ends]
         ends = self.x_range or tuple(p[0] for p in shown)
         x = Axis.around(ends, LEFT, WIDTH - RIGHT, count=5, tight=True)
         x = replace(x, ticks=tuple(tick for tick in x.ticks if tick == int(tick)))  # whole steps
@@ -210,6 +212,15 @@ def _path(line: Line, x: Axis, y: Axis) -> Markup:
         return _dots(Line(line.name, (), line.points, line.colour), x, y, 3.0)
     moves = "L".join(f"{x(px):.1f} {y(py):.1f}" for px, py in line.points)
     return Markup('<path class="line c{}" d="M{}"/>').format(line.colour % COLOURS, moves)
+
+
+def _area(line: Line, x: Axis, y: Axis) -> Markup:
+    if len(line.band) < 2:
+        return Markup("")
+    above = [(px, high) for px, _, high in line.band]
+    below = [(px, low) for px, low, _ in reversed(line.band)]
+    moves = "L".join(f"{x(px):.1f} {y(py):.1f}" for px, py in (*above, *below))
+    return Markup('<path class="area c{}" d="M{}z"/>').format(line.colour % COLOURS, moves)
 
 
 def _dots(line: Line, x: Axis, y: Axis, radius: float = 1.4) -> Markup:

@@ -13,12 +13,15 @@ ALL_TASKS = ("all", "overall", "")
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A named line of a chart; ``dots`` are the raw values behind a smoothed one."""
+    """A named line of a chart; ``dots`` are the raw values behind a smoothed one, ``band`` is
+    (x, low, high) of an area around it.
+    """
 
     name: str
     points: tuple[Point, ...]
     dots: tuple[Point, ...] = ()
     colour: int = 0
+    band: tuple[tuple[float, float, float], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
