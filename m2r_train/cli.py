@@ -304,6 +304,10 @@ def report(
     figures: Annotated[
         Path | None, typer.Option("--json", help="With --claim: write all its figures here.")
     ] = None,
+    step: Annotated[
+        list[int] | None,
+        typer.Option("--step", help="Show this step's traces in full; may be repeated."),
+    ] = None,
 ) -> None:
     """Write one self-contained page: tables, curves, samples with pictures."""
     from m2r_train.reporting import differences_table, write_report
@@ -323,10 +327,42 @@ def report(
         )
         typer.echo(out)
         return
-    told = write_report(runs, out, cache_dir=cache_dir(), endpoint=endpoint, compare=compare)
+    told = write_report(
+        runs, out, cache_dir=cache_dir(), endpoint=endpoint, compare=compare, steps=step or ()
+    )
     if compare:
         typer.echo(differences_table(told), nl=False)
     typer.echo(out)
+
+
+@app.command()
+def traces(
+    run: Annotated[str, typer.Argument(help="Folder of an RLVRJob's run in a store.")],
+    step: Annotated[
+        int | None, typer.Option(min=0, help="The step; left out: list the steps there are.")
+    ] = None,
+    task: Annotated[str | None, typer.Option(help="Prompts of this task alone.")] = None,
+    problem: Annotated[str | None, typer.Option(help="The prompt with this id alone.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a prompt.")] = False,
+    endpoint: Endpoint = None,
+) -> None:
+    """Show what the model was asked and said at a step, and what each completion earned."""
+    from rich.console import Console
+
+    from m2r_train.telemetry.history import to_lines
+    from m2r_train.tracing import renderables, traced_run, traced_steps, traces_of
+
+    found = traced_run(run, endpoint=endpoint)
+    if step is None:
+        typer.echo("\n".join(map(str, traced_steps(found))))
+        return
+    chosen = traces_of(found, step, task=task, problem=problem)
+    if as_json:
+        typer.echo(to_lines(chosen).decode(), nl=False)
+        return
+    console = Console(highlight=False)
+    for one in renderables(chosen):
+        console.print(one)
 
 
 @app.command()

@@ -24,6 +24,7 @@ from m2r_train.telemetry.history import from_lines
 from m2r_train.telemetry.progress import results_table
 from m2r_train.telemetry.results import result_rows
 from m2r_train.telemetry.tables import markdown
+from m2r_train.telemetry.tracefiles import trace_key
 
 SPEC = "spec.json"
 _KIND_ORDER = ("DataSynthesisJob", "SFTJob", "RLVRJob", "EvalJob")
@@ -98,11 +99,13 @@ def write_report(
     cache_dir: Path,
     endpoint: str | None = None,
     compare: bool = False,
+    steps: Sequence[int] = (),
 ) -> list[Comparison]:
     """One self-contained page about the runs at ``uris``, or about the dataset that is there.
 
     Returns the differences that the page tells. ``compare`` lays the runs of a kind over each
-    other, and raises DataError where the evaluations cannot be paired.
+    other, and raises DataError where the evaluations cannot be paired. ``steps`` are those whose
+    traces are shown in full; DataError where no run has traces of one.
     """
     named = list(uris)
     if not compare and (dataset := dataset_folder(named, endpoint=endpoint)) is not None:
@@ -115,7 +118,10 @@ def write_report(
         return []
     by_uri = {run.store.uri: run for run in runs}
     comparisons = compare_models(runs, strict=compare)
-    views = [_view(run, by_uri) for run in runs]
+    views = [_view(run, by_uri, steps) for run in runs]
+    for step in steps:
+        if not any(int(trace["step"]) == step for view in views for trace in view.traces):
+            raise DataError(f"--step {step}: no run has traces of it; m2r traces RUN lists them")
     build_report(views, out, title="M2R report", comparisons=comparisons, compare=compare)
     return comparisons
 
@@ -212,8 +218,10 @@ def _evaluated(run: StoredRun) -> bool:
     return run.spec.kind == "EvalJob" and run.store.exists("eval/results.json")
 
 
-def _view(run: StoredRun, runs: Mapping[str, StoredRun]) -> RunView:
+def _view(run: StoredRun, runs: Mapping[str, StoredRun], steps: Sequence[int] = ()) -> RunView:
+    """``steps``: whose traces are shown, in full, in place of the first and the last ones."""
     head = read_head(run.store)
+    traces = [trace for step in sorted(set(steps)) for trace in run.lines(trace_key(step))]
     return RunView(
         kind=run.spec.kind,
         name=run.spec.metadata.name,
@@ -221,7 +229,8 @@ def _view(run: StoredRun, runs: Mapping[str, StoredRun]) -> RunView:
         status="Succeeded" if head is not None and head.done else "Running",
         history=_records(run, "history.jsonl"),
         timings=_records(run, "timings.jsonl"),
-        traces=_records(run, "traces.jsonl"),
+        traces=traces or _records(run, "traces.jsonl"),
+        whole_traces=bool(traces),
         results=run.json("eval/results.json"),
         dataset_stats=_dataset_stats(run),
         lineage=[_named(r) for r in (*_lineage(run, runs), run)],

@@ -353,6 +353,7 @@ NON_RESULT_FIELDS: Final = frozenset(
         "ttl_seconds_after_finished",
         "managed_by",
         "parallelism",
+        "traces",
     }
 )
 """Fields that do not change a run's result but for rounding (of ``resources`` only the threads)."""

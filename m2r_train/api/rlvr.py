@@ -283,6 +283,18 @@ class Curriculum(Model):
     )
 
 
+class Traces(Model):
+    """What is kept of the model's words: whole groups, with what each completion earned."""
+
+    every: PositiveCount | None = Field(
+        default=None,
+        description="Steps from trace to trace. Left out: as many as give at most 500 in a run.",
+    )
+    per_step: Annotated[int, Field(ge=0, le=1024)] = Field(
+        default=2, description="Prompts of such a step that are kept; 0 keeps none."
+    )
+
+
 class RLVRCheckpoint(Checkpoint):
     """How often state is saved; a preempted run also saves when it is asked to stop."""
 
@@ -305,6 +317,9 @@ class RLVRSpec(JobSpec):
     )
     monitors: Monitors = Field(
         default_factory=Monitors, description="Signs of a collapse, and what is done then."
+    )
+    traces: Traces = Field(
+        default_factory=Traces, description="What the model was asked and said, step by step."
     )
     checkpoint: RLVRCheckpoint = Field(
         default_factory=RLVRCheckpoint, description="How often state is saved."

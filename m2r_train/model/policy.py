@@ -210,6 +210,11 @@ class Policy:
         text: str = self.tokenizer.decode(kept, skip_special_tokens=False)
         return text
 
+    def text(self, prompt: Prompt) -> str:
+        """A prompt as the model reads it, turns and placeholders included."""
+        text: str = self.tokenizer.decode(prompt.tokens, skip_special_tokens=False)
+        return text
+
     def show(self, images: Sequence[Picture], *, more: bool = False) -> None:
         """A step's pictures, before anything is computed from them; nothing is kept of others.
 

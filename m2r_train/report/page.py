@@ -28,7 +28,7 @@ from m2r_train.report.panels import (
     tiles,
 )
 from m2r_train.report.paper import beside_paper
-from m2r_train.report.samples import ImageBudget, StepSamples, pick
+from m2r_train.report.samples import ImageBudget, StepSamples, pick, whole
 from m2r_train.report.series import phase_bars
 from m2r_train.report.templating import environment, write_page
 from m2r_train.report.views import PHASES, Comparison, RunView
@@ -131,7 +131,7 @@ def _section(view: RunView, anchor: str, budget: ImageBudget) -> RunSection:
         phases=stack(bars, PHASES) if bars else Markup(""),
         phase_shares=phase_shares(bars) if bars else [],
         dataset=_dataset(view.dataset_stats) if view.dataset_stats else None,
-        samples=pick(view.traces, budget),
+        samples=(whole if view.whole_traces else pick)(view.traces, budget),
         spec=yaml.safe_dump(spec, sort_keys=False, allow_unicode=True) if spec else "",
     )
 

@@ -81,6 +81,14 @@ def pick(
     return tuple(picked)
 
 
+def whole(traces: Sequence[Mapping[str, Any]], budget: ImageBudget) -> tuple[StepSamples, ...]:
+    """All that is given, step by step: every completion to its end."""
+    steps: dict[int, list[SampleCard]] = {}
+    for trace in traces:
+        steps.setdefault(int(trace["step"]), []).append(_card(trace, budget, complete=True))
+    return tuple(StepSamples(step, tuple(steps[step])) for step in sorted(steps))
+
+
 def verdict(reward: object) -> Verdict:
     """Right, partly or wrong, from the task reward."""
     value = float(reward) if isinstance(reward, int | float) else 0.0
@@ -99,9 +107,10 @@ def _spread(traces: Sequence[Mapping[str, Any]], limit: int) -> list[Mapping[str
     return [traces[place] for place in chosen]
 
 
-def _card(trace: Mapping[str, Any], budget: ImageBudget) -> SampleCard:
+def _card(trace: Mapping[str, Any], budget: ImageBudget, *, complete: bool = False) -> SampleCard:
     image = budget.take(trace.get("image"))
     completions = list(trace.get("completions", ()))
+    shown = len(completions) if complete else MAX_COMPLETIONS
     return SampleCard(
         id=str(trace.get("id", "")),
         task=str(trace["task"]),
@@ -109,19 +118,23 @@ def _card(trace: Mapping[str, Any], budget: ImageBudget) -> SampleCard:
         answer=str(trace.get("answer", "")),
         image=image,
         image_left_out=bool(trace.get("image")) and not image,
-        completions=tuple(_completion(one) for one in completions[:MAX_COMPLETIONS]),
-        more=max(0, len(completions) - MAX_COMPLETIONS),
+        completions=tuple(
+            _completion(one, None if complete else MAX_TEXT) for one in completions[:shown]
+        ),
+        more=max(0, len(completions) - shown),
     )
 
 
-def _completion(one: Mapping[str, Any]) -> CompletionCard:
+def _completion(one: Mapping[str, Any], most: int | None = MAX_TEXT) -> CompletionCard:
     text = str(one.get("text", ""))
+    shown = text if most is None else text[:most]
     extracted = one.get("extracted")
     figures = []
     for key, label, form in (
         ("reward", "reward", "{:.2f}"),
         ("reward_task", "task", "{:.2f}"),
         ("reward_format", "format", "{:.2f}"),
+        ("accuracy", "accuracy", "{:.2f}"),
         ("advantage", "advantage", "{:+.2f}"),
         ("tokens", "tokens", "{:,.0f}"),
     ):
@@ -129,8 +142,8 @@ def _completion(one: Mapping[str, Any]) -> CompletionCard:
         if isinstance(value, int | float):
             figures.append((label, form.format(value)))
     return CompletionCard(
-        text=text[:MAX_TEXT],
-        more=max(0, len(text) - MAX_TEXT),
+        text=shown,
+        more=len(text) - len(shown),
         extracted="none" if extracted is None else str(extracted),
         verdict=verdict(one.get("reward_task")),
         figures=tuple(figures),

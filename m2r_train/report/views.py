@@ -15,7 +15,8 @@ class RunView:
 
     ``history`` and ``timings`` are the records of `m2r_train.telemetry.history`; ``traces`` are
     ``{step, id, task, question, answer, completions: [{text, extracted, reward_task,
-    reward_format, reward, advantage, tokens}], image (data URI or None)}``; ``results`` is
+    reward_format, reward, advantage, tokens}], image (data URI or None)}``, of which the first and
+    the last step are shown in part, or all in full where they are ``whole_traces``; ``results`` is
     ``eval/results.json``; ``lineage`` lists (kind, name, digest) from the first ancestor to this
     run. ``dataset_stats`` is::
 
@@ -34,6 +35,7 @@ class RunView:
     history: Sequence[Mapping[str, Any]] = ()
     timings: Sequence[Mapping[str, Any]] = ()
     traces: Sequence[Mapping[str, Any]] = ()
+    whole_traces: bool = False
     results: Mapping[str, Any] | None = None
     dataset_stats: Mapping[str, Any] | None = None
     lineage: Sequence[tuple[str, str, str]] = ()

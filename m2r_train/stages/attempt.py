@@ -32,6 +32,7 @@ class Attempt(Inputs):
     history: History = field(default_factory=History)
     timings: History = field(default_factory=History)
     traces: list[dict[str, Any]] = field(default_factory=list)
+    trace_files: dict[str, bytes] = field(default_factory=dict)  # of steps in no checkpoint yet
     probe: Callable[[str], None] = lambda _name: None
 
     @property

@@ -35,6 +35,7 @@ from m2r_train.stages.objective import Objective
 from m2r_train.stages.redraw import Draw, redraw, spares, taken_before
 from m2r_train.stages.rollouts import Desk, rollout_engine
 from m2r_train.stages.support import refuse_videos
+from m2r_train.stages.traces import Tracer
 from m2r_train.stages.watch import Watch
 from m2r_train.stages.work import work_of
 from m2r_train.telemetry.history import Scalar
@@ -74,7 +75,7 @@ def run(ctx: Context) -> dict[str, Any]:
 
     evaluate = _evaluation(ctx, spec, policy, engine, desk)
     keep = spec.checkpoint.keep
-    watch = Watch(ctx, spec.monitors)
+    watch, tracer = Watch(ctx, spec.monitors), Tracer(ctx, spec.traces, spec.steps, policy.text)
     taken = taken_before(ctx.history)
     with ctx.running(spec.steps, start):
         with ctx.stop.when_asked():
@@ -117,7 +118,7 @@ def run(ctx: Context) -> dict[str, Any]:
                 }
                 taken = {t: taken.get(t, 0) + drawn.taken.get(t, 0) for t in {*taken, *drawn.taken}}
                 record |= watch.signs({"step": step, **record})
-                desk.trace(step, spec.steps, drawn.scored.samples, drawn.scored)
+                tracer.keep(step, drawn.scored, desk.prompts.__getitem__)
                 ctx.finish_step(
                     step,
                     spec.steps,

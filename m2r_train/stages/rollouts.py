@@ -6,10 +6,8 @@ run trains on those steps again, from the same rollouts, and pays for none of th
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from safetensors.torch import load as load_tensors
@@ -17,18 +15,12 @@ from safetensors.torch import save as save_tensors
 
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
-from m2r_train.data.images import decode
 from m2r_train.model.policy import Policy, Prompt, Request
 from m2r_train.model.vision import Picture
 from m2r_train.rollout.base import Completion, RolloutEngine, SamplingParams
 from m2r_train.rollout.sampler import InProcessSampler
 from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import request
-from m2r_train.stages.grpo import Scored
-
-_TRACED_STEPS = 40  # steps of a run that leave traces
-_TRACED_GROUPS = 2  # prompts of such a step
-_THUMBNAIL = 256  # pixels, the longer side of a picture in a trace
 
 Groups = list[list[Completion]]
 
@@ -148,55 +140,6 @@ class Desk:
         parts = self._ctx.ranks.gather_bytes(to_bytes(own))
         drawn = [iter(from_bytes(part, self._params.samples)) for part in parts]
         return [next(drawn[place % len(drawn)]) for place in places]
-
-    def trace(self, step: int, total: int, samples: Sequence[Sample], scored: Scored) -> None:
-        """Keep what the model said to a few prompts at some steps, for the report."""
-        if step % max(1, total // _TRACED_STEPS) and step != total - 1:
-            return
-        self._ctx.traces += [
-            trace_of(step, samples[i], scored, i) for i in range(min(_TRACED_GROUPS, len(samples)))
-        ]
-
-
-def trace_of(step: int, sample: Sample, scored: Scored, i: int) -> dict[str, Any]:
-    """One prompt's completions with their rewards and advantages."""
-    return {
-        "step": step,
-        "id": sample.id,
-        "task": sample.task,
-        "question": sample.question,
-        "answer": sample.answer,
-        "image": thumbnail(sample),
-        "completions": [
-            {
-                "text": scored.texts[i][g],
-                "extracted": reward.extracted,
-                "reward_task": reward.task,
-                "reward_format": reward.format,
-                "reward": reward.total,
-                "advantage": scored.advantages[i].advantages[g],
-                "tokens": len(scored.groups[i][g].tokens),
-            }
-            for g, reward in enumerate(scored.rewards[i])
-        ],
-    }
-
-
-def thumbnail(sample: Sample) -> str | None:
-    """A data URI of the first picture or frame, small enough for a trace; None without one."""
-    files = (*sample.images, *(sample.video or ()))
-    if not files:
-        return None
-    data, kind = files[0], "png"
-    image = decode(data)
-    if max(image.size) > _THUMBNAIL:
-        image.thumbnail((_THUMBNAIL, _THUMBNAIL))
-        buffer = io.BytesIO()
-        image.save(buffer, "JPEG", quality=80)
-        data, kind = buffer.getvalue(), "jpeg"
-    elif not data.startswith(b"\x89PNG"):
-        kind = "jpeg" if data.startswith(b"\xff\xd8") else "webp"
-    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
 def to_bytes(groups: Groups) -> bytes:

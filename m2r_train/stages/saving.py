@@ -148,6 +148,7 @@ class Saver:
             _TIMINGS: timings,
             _TRACES: tuple(ctx.traces),
         }
+        traced = dict(ctx.trace_files)
         blocking = time.monotonic() - started
         ctx.metrics.observe("m2r_checkpoint_seconds", blocking, phase="snapshot")
         self.pace.blocking = blocking
@@ -156,12 +157,24 @@ class Saver:
         def work(flight: Flight) -> None:
             files: dict[str, bytes | memoryview] = {_STATE: data}
             files |= {name: to_lines(rows) for name, rows in notes.items()}
+            self._put_traces(traced)
             self._commit(flight, files, keep, gauges)
+            for key in traced:
+                ctx.trace_files.pop(key, None)
 
         self.newest = done
         self._flight = Flight(done, len(data), work)
         ctx.tell(phase="Running")
         return True
+
+    def _put_traces(self, traced: Mapping[str, bytes]) -> None:
+        """Before their checkpoint: a commit that is given up leaves them to the next one."""
+        ctx = self._ctx
+        if traced:
+            ctx.owned.verify_fence()
+        for key, data in traced.items():
+            ctx.run.store.put(key, data)
+        ctx.probe("after-traces")
 
     def _goodput(self, kept: Sequence[Mapping[str, Scalar]]) -> float:
         return goodput(kept, self._ctx.started, time.time())

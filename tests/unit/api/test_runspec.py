@@ -176,6 +176,7 @@ COSMETIC = (
         "serviceAccountName",
         "storage",
         "parallelism",
+        "traces",
     ),
 )
 
