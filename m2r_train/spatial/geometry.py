@@ -7,7 +7,7 @@ from itertools import pairwise
 
 from m2r_train.spatial.scene import Box, Point, Scene
 
-_CIRCLE_SLACK = 1e-6  # metres, for rounding
+_SLACK = 1e-6  # metres, for rounding
 
 
 def box_distance(one: Box, other: Box) -> float:
@@ -30,6 +30,19 @@ def polygon_distance(one: tuple[Point, ...], other: tuple[Point, ...]) -> float:
     )
 
 
+def polygons_apart(one: tuple[Point, ...], other: tuple[Point, ...], gap: float) -> bool:
+    """Whether the distance of two convex polygons (counter-clockwise) is ``gap`` or more, for a gap
+    above 0 (their sides first, for speed).
+
+    What is wholly on the far side of a side is at least as far from the polygon as from that side;
+    what is on the far side of none overlaps it.
+    """
+    clear = max(_clearance(one, other), _clearance(other, one))
+    if clear > gap + _SLACK:
+        return True
+    return clear > -_SLACK and polygon_distance(one, other) >= gap
+
+
 def segment_polygon(a: Point, b: Point, polygon: tuple[Point, ...]) -> float:
     """Distance of a segment from a convex polygon; 0 where it meets it."""
     if any(crossing(a, b, p, q) is not None for p, q in edges(polygon)) or inside(a, polygon):
@@ -45,8 +58,7 @@ def near_segment(a: Point, b: Point, box: Box, gap: float) -> bool:
 
     The box lies in the circle around its middle, so what the circle is clear of, the box is.
     """
-    reach = math.hypot(box.size[0], box.size[1]) / 2
-    if point_segment(box.place, a, b) > reach + gap + _CIRCLE_SLACK:
+    if point_segment(box.place, a, b) > box.reach + gap + _SLACK:
         return False
     return segment_polygon(a, b, box.footprint) < gap
 
@@ -61,7 +73,7 @@ def point_segment(p: Point, a: Point, b: Point) -> float:
     dx, dy = b[0] - a[0], b[1] - a[1]
     length = dx * dx + dy * dy
     t = 0.0 if length == 0 else ((p[0] - a[0]) * dx + (p[1] - a[1]) * dy) / length
-    t = min(1.0, max(0.0, t))
+    t = 0.0 if t < 0.0 else min(t, 1.0)
     return math.hypot(p[0] - a[0] - t * dx, p[1] - a[1] - t * dy)
 
 
@@ -129,3 +141,14 @@ def _separated(one: tuple[Point, ...], other: tuple[Point, ...]) -> bool:
         all((b[0] - a[0]) * (p[1] - a[1]) - (b[1] - a[1]) * (p[0] - a[0]) < 0 for p in other)
         for a, b in edges(one)
     )
+
+
+def _clearance(one: tuple[Point, ...], other: tuple[Point, ...]) -> float:
+    """How far ``other`` is beyond the side of ``one`` that it is farthest beyond; below 0 if it
+    reaches inwards of all of them."""
+    most = -math.inf
+    for (ax, ay), (bx, by) in edges(one):
+        nx, ny = by - ay, ax - bx
+        nearest = min([nx * x + ny * y for x, y in other]) - nx * ax - ny * ay
+        most = max(most, nearest / math.hypot(nx, ny))
+    return most

@@ -43,6 +43,11 @@ class Box:
 
         return corner(-1, -1), corner(1, -1), corner(1, 1), corner(-1, 1)
 
+    @cached_property
+    def reach(self) -> float:
+        """Radius of the circle around the footprint, metres."""
+        return math.hypot(self.size[0], self.size[1]) / 2
+
     @property
     def bottom(self) -> float:
         """Height of the underside, metres."""

@@ -8,11 +8,12 @@ from random import Random
 
 from m2r_train.sim.apartment.goods import GOODS, ROOMS
 from m2r_train.sim.scene import Rgb
-from m2r_train.spatial.geometry import near_segment, polygon_distance
+from m2r_train.spatial.geometry import near_segment, polygons_apart
 from m2r_train.spatial.scene import Box, Door, Point
 
 DOOR_WIDTH, DOOR_HEIGHT = 0.9, 2.05
 _LEAST_SIDE = 2.4  # of a room, metres
+_WALL = 0.01  # metres between a thing and the walls, at least
 _TRIES = 12
 _ROOM_TRIES = 4
 _FLOORS: tuple[Rgb, ...] = ((200, 165, 125), (175, 140, 105), (205, 190, 168), (150, 118, 88))
@@ -59,10 +60,15 @@ class Room:
 
     def along(self, side: int, offset: float, inward: float = 0.0) -> Point:
         """The point ``offset`` metres along a side, ``inward`` metres into the room."""
-        a, b = self.outline[side], self.outline[(side + 1) % 4]
-        length = math.dist(a, b)
-        ux, uy = (b[0] - a[0]) / length, (b[1] - a[1]) / length
-        return a[0] + ux * offset - uy * inward, a[1] + uy * offset + ux * inward
+        match side:
+            case 0:
+                return self.x0 + offset, self.y0 + inward
+            case 1:
+                return self.x1 - inward, self.y0 + offset
+            case 2:
+                return self.x1 - offset, self.y1 - inward
+            case _:
+                return self.x0 + inward, self.y1 - offset
 
     def length(self, side: int) -> float:
         """Metres of a side."""
@@ -81,11 +87,18 @@ class Apartment:
     height: float
 
 
+_Way = tuple[Point, Point, float]  # a segment on the floor, and how far around it is kept free
+
+
 @dataclass(slots=True)
 class _Furnishing:
-    """A room while it is filled."""
+    """A room while it is filled; what is kept free before doors, of what stands and what hangs, and
+    before windows, of what is tall."""
 
     room: Room
+    passages: list[_Way]
+    leaves: list[_Way]
+    views: list[_Way]
     boxes: list[Box] = field(default_factory=list)
     colours: list[Rgb] = field(default_factory=list)
 
@@ -216,7 +229,7 @@ def _with_windows(rng: Random, room: Room, rooms: list[Room]) -> Room:
 def _furnish(rng: Random, room: Room) -> _Furnishing | None:
     """The room with its things and a place for the camera that all doors can be reached from."""
     for _ in range(_ROOM_TRIES):
-        filling = _Furnishing(room)
+        filling = _Furnishing(room, _ways(room, 0.9), _ways(room, 0.05), _views(room))
         for category, fewest, most in ROOMS[room.kind]:
             wanted = rng.randint(fewest, most)
             colour = rng.choice(GOODS[category].look.colours)
@@ -309,27 +322,38 @@ def _beside(rng: Random, table: Box, category: str, size: tuple[float, float, fl
 
 def _fits(filling: _Furnishing, box: Box, hung: bool) -> bool:
     room = filling.room
-    wall = 0.01
+    x0, y0, x1, y1 = room.x0 + _WALL, room.y0 + _WALL, room.x1 - _WALL, room.y1 - _WALL
     for x, y in box.footprint:
-        if not (room.x0 + wall < x < room.x1 - wall and room.y0 + wall < y < room.y1 - wall):
+        if not (x0 < x < x1 and y0 < y < y1):
             return False
-    for door in room.doors:
-        reach = 0.05 if hung else 0.9
-        a, b = (
+    free = filling.leaves if hung else filling.passages
+    if box.top > 0.95:
+        free = free + filling.views
+    if any(near_segment(a, b, box, gap) for a, b, gap in free):
+        return False
+    return all(_apart(box, other) for other in filling.boxes)
+
+
+def _ways(room: Room, reach: float) -> list[_Way]:
+    return [
+        (
             room.along(door.side, door.start - 0.1, reach / 2),
             room.along(door.side, door.start + door.width + 0.1, reach / 2),
+            reach / 2 + 0.02,
         )
-        if near_segment(a, b, box, reach / 2 + 0.02):
-            return False
-    if box.top > 0.95:
-        for window in room.windows:
-            a, b = (
-                room.along(window.side, window.start),
-                room.along(window.side, window.start + window.width),
-            )
-            if near_segment(a, b, box, 0.15):
-                return False
-    return all(_apart(box, other) for other in filling.boxes)
+        for door in room.doors
+    ]
+
+
+def _views(room: Room) -> list[_Way]:
+    return [
+        (
+            room.along(window.side, window.start),
+            room.along(window.side, window.start + window.width),
+            0.15,
+        )
+        for window in room.windows
+    ]
 
 
 def _apart(one: Box, other: Box) -> bool:
@@ -337,12 +361,12 @@ def _apart(one: Box, other: Box) -> bool:
 
     Also between what hangs and what stands below: the painter orders things by their footprints.
     """
-    far = math.dist(one.place, other.place)
-    if far > (math.hypot(*one.size[:2]) + math.hypot(*other.size[:2])) / 2 + 0.08:
+    far = math.hypot(one.centre[0] - other.centre[0], one.centre[1] - other.centre[1])
+    if far > one.reach + other.reach + 0.08:
         return True
     gap = 0.015 if {"hung"} & {GOODS[one.category].stand, GOODS[other.category].stand} else 0.05
     if one.bottom >= other.top + 0.02 or other.bottom >= one.top + 0.02:
         gap = 0.015
     elif gap < 0.05 and min(one.size[1], other.size[1]) < 0.12:
         gap = 0.1  # nothing stands right in front of a picture
-    return polygon_distance(one.footprint, other.footprint) >= gap
+    return polygons_apart(one.footprint, other.footprint, gap)

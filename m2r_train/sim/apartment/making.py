@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
+import numpy as np
 from PIL import Image
 
 from m2r_train.api.errors import SpecError
@@ -13,18 +14,16 @@ from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
 from m2r_train.sim.apartment.layout import Apartment, draw_apartment
 from m2r_train.sim.apartment.painter import (
-    Ids,
     Shot,
     aim,
-    coloured,
     frame_of,
-    paint,
     picture,
     pixels_of,
     rectangle,
     share_shown,
+    things_of,
 )
-from m2r_train.sim.apartment.solids import Model, model_of
+from m2r_train.sim.apartment.solids import model_of
 from m2r_train.sim.apartment.walk import Pose, views, walk
 from m2r_train.spatial import (
     IMAGE_TASKS,
@@ -66,7 +65,7 @@ class Photo:
 
     def picture(self) -> Image.Image:
         """RGB, with smooth edges: painted at twice the size and averaged down."""
-        return picture(self.shot.doubled()).reduce(2).convert("RGB")
+        return picture(self.shot.sized(2 * self.shot.size)).reduce(2)
 
 
 def film(flat: Apartment, poses: Sequence[Pose], size: int, margins: Margins = DEFAULT) -> Film:
@@ -77,10 +76,9 @@ def film(flat: Apartment, poses: Sequence[Pose], size: int, margins: Margins = D
     encoded = []
     for pose in poses:
         shot = aim(model, pose, size)
-        ids = paint(shot)
         shots.append(shot)
-        seen.append(pixels_of(shot, ids))
-        encoded.append(jpeg(coloured(shot, ids)))
+        seen.append(pixels_of(shot, things_of(shot)))
+        encoded.append(jpeg(picture(shot)))
     best = {i: _best(shots, seen, i, margins) for i in range(len(flat.boxes))}
     frames = tuple(
         frame_of(
@@ -113,25 +111,22 @@ def _best(
     return best
 
 
-def photo(flat: Apartment, pose: Pose, size: int, model: Model | None = None) -> Photo:
+def photo(flat: Apartment, shot: Shot, margins: Margins = DEFAULT) -> Photo:
     """One view, and what is seen of each thing in it."""
-    model = model or model_of(flat)
-    shot = aim(model, pose, size)
-    ids = paint(shot)
+    things = things_of(shot)
+    owners = np.asarray(things)
+    least = margins.seen * shot.size**2
     sights = {
-        i: _sight(shot, ids, i, pixels)
-        for i, pixels in enumerate(pixels_of(shot, ids))
-        if pixels >= _NOTICED
+        i: Sight(
+            pixels=n,
+            # Of what is too small to be asked about, nobody wants to know it.
+            share=share_shown(shot, i, n) if n >= least else None,
+            rectangle=rectangle(shot, owners, i),
+        )
+        for i, n in enumerate(pixels_of(shot, things))
+        if n >= _NOTICED
     }
     return Photo(_scene(flat, (frame_of(shot, sights),)), shot)
-
-
-def _sight(shot: Shot, ids: Ids, index: int, pixels: int) -> Sight:
-    return Sight(
-        pixels=pixels,
-        share=share_shown(shot, index, pixels),
-        rectangle=rectangle(ids, shot, index),
-    )
 
 
 def _scene(flat: Apartment, frames: tuple[Frame, ...]) -> Scene:
@@ -161,12 +156,16 @@ def draw_photos(rng: Random, size: int) -> Iterator[Photo]:
         return
     poses = views(rng, flat, rng.randrange(len(flat.rooms)))
     model = model_of(flat)
-    small = [aim(model, pose, _GLANCE) for pose in poses]
-    rich = [sum(n >= _GLANCED for n in pixels_of(shot, paint(shot))) for shot in small]
+    shots = [aim(model, pose, size) for pose in poses]
+    rich = [_things_in(shot.sized(_GLANCE)) for shot in shots]
     for k in sorted(range(len(poses)), key=lambda k: -rich[k]):
         if rich[k] < _LEAST_SEEN:
             return
-        yield photo(flat, poses[k], size, model)
+        yield photo(flat, shots[k])
+
+
+def _things_in(glance: Shot) -> int:
+    return sum(n >= _GLANCED for n in pixels_of(glance, things_of(glance)))
 
 
 def video_samples(

@@ -17,8 +17,9 @@ from m2r_train.data.parquet import read_shard
 from m2r_train.sim.apartment import image_samples, video_samples
 from m2r_train.sim.apartment.layout import draw_apartment
 from m2r_train.sim.apartment.making import draw_film, draw_photo, film
-from m2r_train.sim.apartment.painter import aim, paint, pixels_of
-from m2r_train.sim.apartment.solids import Prism, model_of, order_of
+from m2r_train.sim.apartment.orders import Prism, order_of
+from m2r_train.sim.apartment.painter import aim, picture, pixels_of, things_of
+from m2r_train.sim.apartment.solids import model_of
 from m2r_train.sim.apartment.walk import Pose, walk
 from m2r_train.spatial import (
     IMAGE_TASKS,
@@ -118,9 +119,10 @@ def test_every_pixel_of_a_room_is_painted() -> None:
     for flat in flats(3):
         for pose in walk(Random(3), flat, 8):
             shot = aim(model_of(flat), pose, 96)
-            ids = paint(shot)
-            assert np.count_nonzero(ids == 0) <= 0.002 * ids.size
-            assert sum(pixels_of(shot, ids)) <= ids.size
+            bare = np.count_nonzero(~np.asarray(picture(shot)).any(axis=2))
+            assert bare <= 0.002 * 96 * 96
+            things = things_of(shot)
+            assert sum(pixels_of(shot, things)) == np.count_nonzero(np.asarray(things))
 
 
 def test_labels_are_true_by_other_means() -> None:
