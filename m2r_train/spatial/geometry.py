@@ -54,12 +54,16 @@ def segment_polygon(a: Point, b: Point, polygon: tuple[Point, ...]) -> float:
 
 
 def near_segment(a: Point, b: Point, box: Box, gap: float) -> bool:
-    """Whether an upright box comes nearer than ``gap`` to the segment (a circle first, for speed).
+    """Whether an upright box comes nearer than ``gap`` to the segment (circles first, for speed).
 
-    The box lies in the circle around its middle, so what the circle is clear of, the box is.
+    The box lies in the circle around its middle, so what the circle is clear of, the box is; and
+    the circle within it is no nearer than the box.
     """
-    if point_segment(box.place, a, b) > box.reach + gap + _SLACK:
+    middle = point_segment(box.place, a, b)
+    if middle > box.reach + gap + _SLACK:
         return False
+    if middle < min(box.size[0], box.size[1]) / 2 + gap - _SLACK:
+        return True
     return segment_polygon(a, b, box.footprint) < gap
 
 

@@ -357,13 +357,15 @@ def _views(room: Room) -> list[_Way]:
 
 
 def _apart(one: Box, other: Box) -> bool:
-    """Footprints clear of each other (circles first, for speed).
+    """Footprints clear of each other (circles around and within them first, for speed).
 
     Also between what hangs and what stands below: the painter orders things by their footprints.
     """
     far = math.hypot(one.centre[0] - other.centre[0], one.centre[1] - other.centre[1])
     if far > one.reach + other.reach + 0.08:
         return True
+    if far < (min(one.size[:2]) + min(other.size[:2])) / 2:
+        return False
     gap = 0.015 if {"hung"} & {GOODS[one.category].stand, GOODS[other.category].stand} else 0.05
     if one.bottom >= other.top + 0.02 or other.bottom >= one.top + 0.02:
         gap = 0.015

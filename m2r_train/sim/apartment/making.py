@@ -23,6 +23,7 @@ from m2r_train.sim.apartment.painter import (
     share_shown,
     things_of,
 )
+from m2r_train.sim.apartment.smooth import smooth_picture
 from m2r_train.sim.apartment.solids import model_of
 from m2r_train.sim.apartment.walk import Pose, views, walk
 from m2r_train.spatial import (
@@ -65,7 +66,7 @@ class Photo:
 
     def picture(self) -> Image.Image:
         """RGB, with smooth edges: painted at twice the size and averaged down."""
-        return picture(self.shot.sized(2 * self.shot.size)).reduce(2)
+        return smooth_picture(self.shot)
 
 
 def film(flat: Apartment, poses: Sequence[Pose], size: int, margins: Margins = DEFAULT) -> Film:

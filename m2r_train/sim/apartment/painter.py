@@ -22,7 +22,7 @@ _LAMP = np.array([0.33, -0.42, 0.85])
 _AMBIENT, _DIRECT, _CEILING = 0.68, 0.34, 0.12
 _DIM = 13.0  # metres from where a surface has half its brightness
 _LARGEST_ALONE = 4.0  # sides of a picture that a thing may reach over, or it is not measured
-_MOST_THINGS = 255  # that a byte tells apart from nothing
+MOST_BYTES = 255  # numbers that a byte tells apart from nothing
 
 Owners = npt.NDArray[np.uint8]  # (size, size): 1 + the thing at each pixel, 0 for none
 
@@ -109,34 +109,37 @@ def _clip(seen: Array, starts: Indices, faces: Indices) -> tuple[Array, Indices]
 def picture(shot: Shot) -> Image.Image:
     """RGB."""
     canvas = Image.new("RGB", (shot.size, shot.size))
-    faces = shot.sequence
-    _fill(canvas, shot.pixels, shot.first[faces], shot.last[faces], _inks(shot).tolist())
+    fill(canvas, shot, shot.sequence, inks_of(shot).tolist())
     return canvas
 
 
 def things_of(shot: Shot) -> Image.Image:
     """The number of the thing at each pixel, plus 1; 0 where there is none ("L")."""
-    if len(shot.model.shapes) > _MOST_THINGS:
-        raise ValueError(f"{len(shot.model.shapes)} things in an apartment; at most {_MOST_THINGS}")
+    if len(shot.model.shapes) > MOST_BYTES:
+        raise ValueError(f"{len(shot.model.shapes)} things in an apartment; at most {MOST_BYTES}")
     canvas = Image.new("L", (shot.size, shot.size))
     owners = shot.model.owners[shot.sequence] + 1
     faces = shot.sequence[np.logical_or.accumulate(owners > 0)]  # 0 on 0 need not be painted
     inks = owners[len(owners) - len(faces) :].tolist()
-    _fill(canvas, shot.pixels, shot.first[faces], shot.last[faces], inks)
+    fill(canvas, shot, faces, inks)
     return canvas
 
 
-def _fill(
+def fill(canvas: Image.Image, shot: Shot, faces: Indices, inks: list[int]) -> None:
+    """Paint faces of a shot in their order, each with the ink at its place."""
+    _polygons(canvas, shot.pixels, shot.first[faces], shot.last[faces], inks)
+
+
+def _polygons(
     canvas: Image.Image, pixels: Array, first: Indices, last: Indices, inks: list[int]
 ) -> None:
-    """Polygons with the corners ``pixels[:, first[k] : last[k]]``, one over the other."""
-    fill = ImageDraw.Draw(canvas).draw.draw_polygon
+    draw = ImageDraw.Draw(canvas).draw.draw_polygon
     flat = pixels.T.ravel().tolist()
     for begin, end, ink in zip((2 * first).tolist(), (2 * last).tolist(), inks, strict=True):
-        fill(flat[begin:end], ink, 1)
+        draw(flat[begin:end], ink, 1)
 
 
-def _inks(shot: Shot) -> npt.NDArray[np.uint32]:
+def inks_of(shot: Shot) -> npt.NDArray[np.uint32]:
     """Colours of the faces to paint, as Pillow packs RGB: lamp, and falloff by distance."""
     model, pose, faces = shot.model, shot.pose, shot.sequence
     away = model.middles[:, faces] - np.array([[pose.x], [pose.y], [pose.z]])
@@ -170,7 +173,7 @@ def share_shown(shot: Shot, index: int, pixels: int) -> float:
     canvas = Image.new("L", (right - left, bottom - top))
     own = begin + np.flatnonzero(shot.facing[begin:end])
     moved = corners - np.array([[left], [top]])
-    _fill(canvas, moved, shot.first[own] - start, shot.last[own] - start, [1] * len(own))
+    _polygons(canvas, moved, shot.first[own] - start, shot.last[own] - start, [1] * len(own))
     alone = canvas.histogram()[1]
     return min(1.0, pixels / alone) if alone else 0.0
 

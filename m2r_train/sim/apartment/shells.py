@@ -48,7 +48,7 @@ def shell_of(room: Room, boxes: Sequence[Box], height: float) -> tuple[Array, Ar
 def _boards(quads: Quads, room: Room) -> None:
     across = max(1, round((room.x1 - room.x0) / _BOARD_LENGTH))
     along = max(1, round((room.y1 - room.y0) / _BOARD))
-    j, k = (index.ravel() for index in np.meshgrid(np.arange(across), np.arange(along)))
+    k, j = np.divmod(np.arange(across * along), across)
     xs = np.linspace(room.x0, room.x1, across + 1)
     ys = np.linspace(room.y0, room.y1, along + 1)
     corners = np.zeros((len(j), 4, 3))
