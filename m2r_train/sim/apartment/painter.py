@@ -5,6 +5,7 @@ the picture, and with the numbers of things for who is seen where and how much.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ MOST_BYTES = 255  # numbers that a byte tells apart from nothing
 Owners = npt.NDArray[np.uint8]  # (size, size): 1 + the thing at each pixel, 0 for none
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Shot:
     """A model seen from a pose, on a picture of ``size`` pixels a side.
 
@@ -45,6 +46,21 @@ class Shot:
     sequence: Indices
     facing: npt.NDArray[np.bool_]
     behind: npt.NDArray[np.bool_]
+
+    @cached_property
+    def bounds(self) -> list[tuple[int, int, int, int] | None]:
+        """Left, top, right, bottom of whole pixels around every thing, with one to spare; None for
+        what reaches behind the camera."""
+        model = self.model
+        ends = model.starts[model.firsts]
+        corners = self.pixels[:, : ends[-1]]
+        low = np.minimum.reduceat(corners, ends[:-1], axis=1).astype(np.intp) - 1
+        high = np.maximum.reduceat(corners, ends[:-1], axis=1).astype(np.intp) + 2
+        cut = np.logical_or.reduceat(self.behind, model.firsts[:-1]).tolist()
+        edges = zip(cut, *low.tolist(), *high.tolist(), strict=True)
+        return [
+            None if near else (left, top, right, base) for near, left, top, right, base in edges
+        ]
 
     def sized(self, size: int) -> Shot:
         """The same view on a picture of another size."""
@@ -161,39 +177,28 @@ def pixels_of(shot: Shot, things: Image.Image) -> list[int]:
 def share_shown(shot: Shot, index: int, pixels: int) -> float:
     """Share 0..1 of a thing's pixels that are seen, of those it would have alone and without the
     picture's edges; 0 for what reaches behind the camera or far out of the picture."""
-    model = shot.model
-    begin, end = model.firsts[index], model.firsts[index + 1]
-    if shot.behind[begin:end].any():
+    bounds = shot.bounds[index]
+    if bounds is None:
         return 0.0
-    start = model.starts[begin]
-    corners = shot.pixels[:, start : model.starts[end]]
-    left, top, right, bottom = _bounds(corners)
+    left, top, right, bottom = bounds
     if max(right - left, bottom - top) > _LARGEST_ALONE * shot.size:
         return 0.0
-    canvas = Image.new("L", (right - left, bottom - top))
+    begin, end = shot.model.firsts[index : index + 2]
     own = begin + np.flatnonzero(shot.facing[begin:end])
-    moved = corners - np.array([[left], [top]])
+    start = shot.model.starts[begin]
+    moved = shot.pixels[:, start : shot.model.starts[end]] - np.array([[left], [top]])
+    canvas = Image.new("L", (right - left, bottom - top))
     _polygons(canvas, moved, shot.first[own] - start, shot.last[own] - start, [1] * len(own))
     alone = canvas.histogram()[1]
     return min(1.0, pixels / alone) if alone else 0.0
 
 
-def _bounds(corners: Array) -> tuple[int, int, int, int]:
-    """Left, top, right, bottom of whole pixels around corners (2, n), with one to spare."""
-    (left, top), (right, bottom) = corners.min(axis=1).tolist(), corners.max(axis=1).tolist()
-    return int(left) - 1, int(top) - 1, int(right) + 2, int(bottom) + 2
-
-
 def rectangle(shot: Shot, things: Owners, index: int) -> tuple[float, float, float, float]:
     """Left, top, right, bottom of the pixels of a thing that is seen."""
-    model = shot.model
-    begin, end = model.firsts[index], model.firsts[index + 1]
-    left, top, right, bottom = 0, 0, shot.size, shot.size
-    if not shot.behind[begin:end].any():  # else its corners do not bound it
-        edges = _bounds(shot.pixels[:, model.starts[begin] : model.starts[end]])
-        left, top, right, bottom = (min(shot.size, max(0, edge)) for edge in edges)
+    bounds = shot.bounds[index] or (0, 0, shot.size, shot.size)
+    left, top, right, bottom = (min(shot.size, max(0, edge)) for edge in bounds)
     own = things[top:bottom, left:right] == index + 1
-    columns, rows = np.flatnonzero(own.any(axis=0)), np.flatnonzero(own.any(axis=1))
+    columns, rows = own.any(axis=0).nonzero()[0], own.any(axis=1).nonzero()[0]
     return (
         float(left + columns[0]),
         float(top + rows[0]),

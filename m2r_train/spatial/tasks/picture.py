@@ -6,6 +6,7 @@ They read the scene's first frame. A thing asked about is wholly in the picture 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from random import Random
 
 from m2r_train.spatial.margins import Margins
@@ -19,12 +20,11 @@ def plain(scene: Scene, margins: Margins) -> list[int]:
     """Boxes alone in their category among those of which the picture shows anything, and plain to
     see in it."""
     frame = scene.frames[0]
-    seen = list(frame.sights)
+    seen = Counter(scene.boxes[i].category for i in frame.sights)
     return [
         i
-        for i in seen
-        if sum(scene.boxes[k].category == scene.boxes[i].category for k in seen) == 1
-        and _whole(frame.sights[i], frame.area, margins)
+        for i, sight in frame.sights.items()
+        if seen[scene.boxes[i].category] == 1 and _whole(sight, frame.area, margins)
     ]
 
 
