@@ -34,14 +34,15 @@ class Box:
     def footprint(self) -> tuple[Point, Point, Point, Point]:
         """The four corners on the floor, counter-clockwise seen from above."""
         x, y, _ = self.centre
-        half_x, half_y = self.size[0] / 2, self.size[1] / 2
-        cos, sin = math.cos(self.yaw), math.sin(self.yaw)
-
-        def corner(sx: int, sy: int) -> Point:
-            across, along = sx * half_x, sy * half_y
-            return x + cos * across - sin * along, y + sin * across + cos * along
-
-        return corner(-1, -1), corner(1, -1), corner(1, 1), corner(-1, 1)
+        cos, sin = math.cos(self.yaw) / 2, math.sin(self.yaw) / 2
+        a, b = cos * self.size[0], sin * self.size[0]  # half of its own x
+        c, d = sin * self.size[1], cos * self.size[1]  # half of its own y is (-c, d)
+        return (
+            (x - a + c, y - b - d),
+            (x + a + c, y + b - d),
+            (x + a - c, y + b + d),
+            (x - a - c, y - b + d),
+        )
 
     @cached_property
     def reach(self) -> float:

@@ -17,6 +17,7 @@ from m2r_train.spatial.scene import Box
 _BOARD, _BOARD_LENGTH = 0.5, 1.25  # metres, of the floor's faces
 _BOARD_TONES = (1.0, 0.94, 1.04, 0.97, 1.02, 0.91)
 _SHADOWS = ((0.06, 0.86), (0.02, 0.72))  # how far around a thing, metres, and how dark
+_ALONG = np.array([(1.0, 0.0), (0.0, 1.0), (-1.0, 0.0), (0.0, -1.0)])  # a room's sides
 _CEILING: Rgb = (244, 244, 240)
 _FRAME: Rgb = (168, 150, 128)
 _GLASS: Rgb = (196, 220, 240)
@@ -60,15 +61,19 @@ def _boards(quads: Quads, room: Room) -> None:
 
 def _uprights(quads: Quads, room: Room, height: float) -> None:
     """The ceiling, and four walls with doors and windows."""
-    corners = [[(x, y, height) for x, y in reversed(room.outline)]]
-    colours = [_CEILING]
-    for side in range(4):
-        for start, stop, low, high, colour in _strips(room, side, height):
-            a, b = room.along(side, start), room.along(side, stop)
-            # Seen from inside, a side runs from left to right when walked clockwise.
-            corners.append([(*b, low), (*a, low), (*a, high), (*b, high)])
-            colours.append(colour)
-    quads.add(np.array(corners), np.array(colours, dtype=np.float64))
+    top = np.full((1, 4, 3), height)
+    top[0, :, :2] = room.outline[::-1]
+    quads.add(top, np.array([_CEILING], dtype=np.float64))
+    strips = [(side, *strip) for side in range(4) for strip in _strips(room, side, height)]
+    sides = [strip[0] for strip in strips]
+    start, stop, low, high = np.array([strip[1:5] for strip in strips]).T
+    corner, along = np.array(room.outline)[sides], _ALONG[sides]
+    a, b = corner + along * start[:, None], corner + along * stop[:, None]
+    corners = np.empty((len(strips), 4, 3))
+    # Seen from inside, a side runs from left to right when walked clockwise.
+    corners[..., :2] = np.stack([b, a, a, b], axis=1)
+    corners[..., 2] = np.stack([low, low, high, high], axis=1)
+    quads.add(corners, np.array([strip[5] for strip in strips], dtype=np.float64))
 
 
 _Strip = tuple[float, float, float, float, Rgb]  # from, to along the wall; low, high; colour
