@@ -87,6 +87,8 @@ def _figures(number: int, one: Trace) -> Text:
     line.append(f"answer {extracted}", style="cyan")
     for key in ("reward", "reward_task", "reward_format", "accuracy"):
         line.append(f"  {key.removeprefix('reward_')} {one[key]:.3f}")
+    for name, value in one.get("reward_own", {}).items():
+        line.append(f"  {name} {value:.3f}")
     line.append(f"  advantage {one['advantage']:+.3f}  tokens {one['tokens']}")
     if one["truncated"]:
         line.append("  truncated", style="yellow")

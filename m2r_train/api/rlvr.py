@@ -9,6 +9,7 @@ from pydantic import Field
 
 from m2r_train.api.common import Checkpoint, Engine, JobSpec, Parallelism, Schedule
 from m2r_train.api.heldout import HeldOut
+from m2r_train.api.ownreward import OwnReward
 from m2r_train.api.refs import DatasetRef, Metadata, ModelRef
 from m2r_train.api.schema import (
     API_VERSION,
@@ -21,6 +22,8 @@ from m2r_train.api.schema import (
     Rule,
     Unbounded,
     WeightKind,
+    list_map,
+    unique_keys,
 )
 from m2r_train.api.sft import Beta, LearningRate
 from m2r_train.api.status import JobStatus
@@ -153,6 +156,21 @@ class Rewards(Model):
     short: Short = Field(default_factory=Short, description="Penalty for short completions.")
     repetition: Repetition = Field(
         default_factory=Repetition, description="Penalty for completions that repeat themselves."
+    )
+    own: tuple[OwnReward, ...] = Field(
+        default=(),
+        max_length=16,
+        json_schema_extra=list_map("name"),
+        description="Rewards of your own, each a function in a Python file (docs/own-rewards.md).",
+    )
+    rules = (
+        unique_keys("own", "own", "name"),
+        Rule(
+            path="own",
+            cel="self.own.filter(r, r.use == 'Replace').size() <= 1",
+            message="at most one may have use: Replace; let the others Add",
+            check=lambda r: sum(one.use == "Replace" for one in r.own) <= 1,
+        ),
     )
 
 

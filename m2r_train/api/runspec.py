@@ -18,6 +18,7 @@ from m2r_train.api.common import NON_RESULT_FIELDS, EndpointRef, JobSpec
 from m2r_train.api.datasynthesis import AnnotatedScenes
 from m2r_train.api.errors import SpecError
 from m2r_train.api.kinds import KINDS
+from m2r_train.api.ownreward import OwnReward
 from m2r_train.api.problems import SpecErrors, problem_lines
 from m2r_train.api.refs import DatasetRef, ModelRef
 from m2r_train.api.schema import (
@@ -178,17 +179,17 @@ def local_uid(kind: str, spec: JobSpec, inputs: Mapping[str, str | None] | None 
     return hashlib.sha256(canonical_json(identity).encode()).hexdigest()
 
 
-InputRef = ModelRef | DatasetRef | AnnotatedScenes
+InputRef = ModelRef | DatasetRef | AnnotatedScenes | OwnReward
 
 
 def input_refs(spec: BaseModel, path: str = "") -> Iterator[tuple[str, InputRef]]:
-    """Every model, dataset and folder of scenes that a spec points at, with its field path.
+    """Every model, dataset, folder of scenes and own reward of a spec, with its field path.
 
     The paths, in YAML's names (``model``, ``sources[0].dataset``, ``quality.judge.model``), are
     relative to the spec; they are the keys of ``RunSpec.inputs``. Order: that of the fields.
     """
     for where, part in _parts(spec, path):
-        if isinstance(part, ModelRef | DatasetRef | AnnotatedScenes):
+        if isinstance(part, InputRef):
             yield where, part
 
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -79,7 +79,9 @@ class Reward:
     ``task`` is R_gen or R_EDNM, ``format`` is R_fmt (0 or 1), ``total`` = task + w_fmt * format.
     ``extracted`` is the answer that was scored, None where there was none. ``accuracy`` is the task
     reward before gamma, on the scale 0..1: what difficulty and Eq. 6 read (with the paper's gamma
-    of 1 it is the task reward itself). The format never counts into it.
+    of 1 it is the task reward itself). The format never counts into it. ``own`` are the values of
+    the user's rewards by name, before their weights; ``replaced``: one of them stands for the task
+    reward and the accuracy.
     """
 
     task: float
@@ -87,6 +89,41 @@ class Reward:
     total: float
     extracted: str | None
     accuracy: float
+    own: Mapping[str, float] = field(default_factory=dict)
+    replaced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class OwnTerm:
+    """How a reward of the user's counts: ``weight`` times its value is added to the total, or
+    stands for the task reward."""
+
+    name: str
+    weight: float = 1.0
+    replaces: bool = False
+
+
+def with_own(
+    reward: Reward, values: Mapping[str, float], terms: Sequence[OwnTerm], format_weight: float
+) -> Reward:
+    """``reward`` with the user's ``values`` (0..1, by name), before any penalty.
+
+    total = task + w_fmt * format + sum of weight * value over the terms that add. One that
+    replaces makes task = weight * value and accuracy = value.
+    """
+    task, accuracy = reward.task, reward.accuracy
+    for term in terms:
+        if term.replaces:
+            task, accuracy = term.weight * values[term.name], values[term.name]
+    added = math.fsum(t.weight * values[t.name] for t in terms if not t.replaces)
+    return replace(
+        reward,
+        task=task,
+        accuracy=accuracy,
+        total=task + format_weight * reward.format + added,
+        own=dict(values),
+        replaced=any(term.replaces for term in terms),
+    )
 
 
 def ednm(

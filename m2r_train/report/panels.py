@@ -18,6 +18,7 @@ from m2r_train.report.series import (
     smoothed_line,
 )
 from m2r_train.report.views import PHASES, RunView
+from m2r_train.telemetry.metrics import OWN
 from m2r_train.telemetry.progress import duration
 
 MAX_TASK_PANELS = 24
@@ -43,6 +44,12 @@ COMPONENTS = (
     ("ednm", "EDNM", 4),
     ("exact", "exact match", 3),
 )
+
+OWN_COLOURS = (
+    5,
+    6,
+    7,
+)  # the user's rewards, in order of name; what has no colour is in the history
 
 PANELS = (
     Panel("kl", "KL to the reference", "nats per token", floor=0.0),
@@ -192,6 +199,9 @@ def _components(found: Curves) -> Iterator[Line]:
         points = found.columns.get(key)
         if points and key not in left_out:
             yield smoothed_line(name, points, colour, dots=key == "reward")
+    own = sorted(key for key in found.columns if key.startswith(OWN))
+    for key, colour in zip(own, OWN_COLOURS, strict=False):
+        yield smoothed_line(key.removeprefix(OWN), found.columns[key], colour, dots=False)
 
 
 def _redundant(found: Curves) -> set[str]:

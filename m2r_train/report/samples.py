@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from m2r_train.telemetry.metrics import OWN
+
 Verdict = Literal["right", "partly", "wrong"]
 
 # Only raster images: an SVG can carry script, and anything else is not a picture.
@@ -130,11 +132,14 @@ def _completion(one: Mapping[str, Any], most: int | None = MAX_TEXT) -> Completi
     shown = text if most is None else text[:most]
     extracted = one.get("extracted")
     figures = []
+    own = one.get("reward_own")
+    one = {**one, **{OWN + k: v for k, v in own.items()}} if isinstance(own, Mapping) else one
     for key, label, form in (
         ("reward", "reward", "{:.2f}"),
         ("reward_task", "task", "{:.2f}"),
         ("reward_format", "format", "{:.2f}"),
         ("accuracy", "accuracy", "{:.2f}"),
+        *((key, key.removeprefix(OWN), "{:.2f}") for key in one if key.startswith(OWN)),
         ("advantage", "advantage", "{:+.2f}"),
         ("tokens", "tokens", "{:,.0f}"),
     ):

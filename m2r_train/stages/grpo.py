@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from statistics import fmean, pstdev
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -30,6 +30,10 @@ from m2r_train.rollout.base import Completion
 from m2r_train.stages.engines import extra_passes, logprobs
 from m2r_train.stages.feeding import micro_batches
 from m2r_train.stages.objective import Objective
+from m2r_train.telemetry.metrics import OWN
+
+Adjust = Callable[[Sample, str, Reward], Reward]
+"""From a sample, a completion's text and its reward by the rules to its reward."""
 
 _CELLS = 4096  # tokens of a micro-batch: about a core's cache; no gradient changes
 
@@ -69,10 +73,14 @@ def score_groups(
     groups: Sequence[Sequence[Completion]],
     objective: Objective,
     ranks: Ranks = ALONE,
+    adjusted: Adjust = lambda _sample, _text, reward: reward,
 ) -> Scored:
-    """Rewards and weighted advantages of every completion; each rank scores its share."""
+    """Rewards and weighted advantages of every completion; each rank scores its share.
+
+    ``adjusted`` adds what the user's rewards say to those of the rules, before any penalty.
+    """
     own = [i for i in range(len(samples)) if ranks.owns(i)]
-    told = ranks.gather([_score(policy, samples[i], groups[i], objective) for i in own])
+    told = ranks.gather([_score(policy, samples[i], groups[i], objective, adjusted) for i in own])
     each = [told[i % ranks.size][i // ranks.size] for i in range(len(samples))]
     texts = [group for group, _ in each]
     rewards = [[Reward(**fields) for fields in group] for _, group in each]
@@ -90,12 +98,17 @@ def score_groups(
 
 
 def _score(
-    policy: Policy, sample: Sample, group: Sequence[Completion], objective: Objective
-) -> tuple[list[str], list[dict[str, float | str | None]]]:
+    policy: Policy,
+    sample: Sample,
+    group: Sequence[Completion],
+    objective: Objective,
+    adjusted: Adjust,
+) -> tuple[list[str], list[dict[str, Any]]]:
     """Texts of a group, and their rewards as JSON values."""
     s, texts = sample, [policy.decode(c.tokens) for c in group]
     rewards = [
-        score(s.task, s.reward, s.answer, s.answer_type, t, objective.rewards) for t in texts
+        adjusted(s, t, score(s.task, s.reward, s.answer, s.answer_type, t, objective.rewards))
+        for t in texts
     ]
     if objective.shaping.is_on:
         rewards = [_shaped(r, c, objective.shaping) for r, c in zip(rewards, group, strict=True)]
@@ -241,9 +254,12 @@ def step_record(scored: Scored, stats: UpdateStats, task: str) -> dict[str, floa
             for sample, group in zip(scored.samples, scored.rewards, strict=True)
             if sample.reward == kind
             for r in group
+            if not r.replaced
         ]
         if own:
             record[kind] = fmean(own)
+    for name in rewards[0].own:
+        record[OWN + name] = fmean(r.own[name] for r in rewards)
     return record
 
 

@@ -32,6 +32,7 @@ from m2r_train.stages.grpo import (
 )
 from m2r_train.stages.heldout import Figures, HeldOutSet
 from m2r_train.stages.objective import Objective
+from m2r_train.stages.ownrewards import OwnRewards, own_rewards
 from m2r_train.stages.redraw import Draw, redraw, spares, taken_before
 from m2r_train.stages.rollouts import Desk, rollout_engine
 from m2r_train.stages.support import refuse_videos
@@ -39,18 +40,25 @@ from m2r_train.stages.traces import Tracer
 from m2r_train.stages.watch import Watch
 from m2r_train.stages.work import work_of
 from m2r_train.telemetry.history import Scalar
+from m2r_train.telemetry.metrics import OWN
 
 
 def run(ctx: Context) -> dict[str, Any]:
     """Improve ``spec.model`` on ``spec.dataset``; publishes ``model/``."""
     spec = cast("RLVRSpec", ctx.run_spec.parsed_spec)
-    opt, sampling = spec.optimization, spec.rollout
     refuse_idle_ranks(spec, ctx.ranks)
+    with own_rewards(ctx, spec.rewards.own, spec.rewards.format_weight) as own:
+        return _improve(ctx, spec, own)
+
+
+def _improve(ctx: Context, spec: RLVRSpec, own: OwnRewards) -> dict[str, Any]:
+    opt, sampling = spec.optimization, spec.rollout
     policy = ctx.policy("model", spec.model)
     samples = {s.id: s for s in ctx.samples("dataset", spec.dataset, "rlvr")}
+    own.check(samples.values())
     refuse_videos("rollout.engine", sampling.engine, samples.values())
     curriculum = _curriculum(spec, samples.values(), ctx.seed)
-    ctx.close_labels(task=curriculum.tasks)
+    ctx.close_labels(task=curriculum.tasks, component=[OWN + term.name for term in own.terms])
     choose_what_learns(policy, opt, ctx.seed)
     ctx.work = work_of(ctx, policy)
     reference = reference_of(policy) if opt.kl.start or opt.kl.end else None
@@ -71,7 +79,8 @@ def run(ctx: Context) -> dict[str, Any]:
         with engine.gathered():
             requests, groups = desk.rollouts(step, chosen, number, places)
         with ctx.phase("reward"):
-            return Draw(requests, score_groups(policy, chosen, groups, objective, ctx.ranks))
+            scored = score_groups(policy, chosen, groups, objective, ctx.ranks, own.adjusted)
+            return Draw(requests, scored)
 
     evaluate = _evaluation(ctx, spec, policy, engine, desk)
     keep = spec.checkpoint.keep

@@ -85,6 +85,7 @@ def trace_of(step: int, sample: Sample, scored: Scored, i: int) -> dict[str, Any
                 "extracted": reward.extracted,
                 "reward_task": reward.task,
                 "reward_format": reward.format,
+                **({"reward_own": dict(reward.own)} if reward.own else {}),
                 "reward": reward.total,
                 "accuracy": reward.accuracy,
                 "advantage": scored.advantages[i].advantages[g],

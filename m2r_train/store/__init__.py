@@ -22,6 +22,7 @@ from m2r_train.store.check import CheckReport, Finding, check_store
 from m2r_train.store.checkpoints import Checkpoint, Damaged, Head, Run, read_head
 from m2r_train.store.local import LocalStore, local_path
 from m2r_train.store.opening import open_store
+from m2r_train.store.pins import pinned
 from m2r_train.store.publish import (
     fetch_folder,
     fetch_uri,
@@ -56,6 +57,7 @@ __all__ = [
     "folder_digest",
     "local_path",
     "open_store",
+    "pinned",
     "publish_folder",
     "read_head",
     "verify_folder",

@@ -10,7 +10,7 @@ Keys that the stages write (the report draws any of them that it finds):
 * rlvr: ``step task reward reward_std accuracy format_valid ednm exact kl kl_coefficient entropy
   clip_ratio loss grad_norm lr completion_tokens truncated repetition zero_signal advantage_weight
   difficulty prompts sampler_logp_diff padding``; where asked for ``sampler_ratio sampler_ratio_max
-  sampler_ratio_cut redrawn redrawn/TASK zero_signal_left``; ``alarms`` where there are any
+  sampler_ratio_cut redrawn redrawn/TASK zero_signal_left own/NAME``; ``alarms`` where there are any
 * ``padding`` is the share of the cells that training computes which hold no token
 * both, where asked for: ``eval_loss eval_accuracy``, of the model before the step; the last ones
   stand in a record of their own, whose step is the number of steps

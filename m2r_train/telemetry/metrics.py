@@ -28,6 +28,7 @@ MAX_VALUES_PER_LABEL = 64
 PHASES = ("generate", "reward", "train", "sync", "checkpoint", "data", "evaluate")
 TOKEN_KINDS = ("prompt", "completion", "trained")
 COMPONENTS = ("total", "task", "format", "ednm", "exact")
+OWN = "own/"  # before the name of a user's reward: its component, and its key in a step record
 CHECKPOINT_PHASES = ("snapshot", "upload", "restore")
 SYNTHESIS_STAGES = ("collect", "generate", "verify", "quality", "difficulty", "route")
 SYNTHESIS_OUTCOMES = ("in", "kept", "dropped")
@@ -53,9 +54,9 @@ _TOKENS = (16.0, 64.0, 256.0, 512.0, 1024.0, 2048.0, 4096.0)
 class Series:
     """One declared series.
 
-    ``labels`` maps a label to its closed set (`BY_RUN`: set by the run); ``aliases`` are more
-    names that are accepted for a value. ``optional``: not exposed before it is set, where 0 would
-    be a claim.
+    ``labels`` maps a label to its closed set (`BY_RUN`: set by the run), which a run may add to;
+    ``aliases`` are more names that are accepted for a value. ``optional``: not exposed before it
+    is set, where 0 would be a claim.
     """
 
     name: str
@@ -81,7 +82,8 @@ TRAINER_SERIES: tuple[Series, ...] = (
            {"kind": TOKEN_KINDS}),
     Series("m2r_samples_total", "counter", "Samples finished (completions, or evaluated items).",
            "samples"),
-    Series("m2r_reward_mean", "gauge", "Mean reward of the last step, by task and component.",
+    Series("m2r_reward_mean", "gauge",
+           "Mean reward of the last step, by task and component; own/NAME is a user's reward.",
            "reward", _REWARD),
     Series("m2r_reward_std", "gauge", "Standard deviation of the reward over the last step.",
            "reward", _REWARD),
@@ -218,7 +220,8 @@ class MetricSet:
                 )
         self._allowed = {
             (one.name, label): {
-                **(_folding(values) if values else by_run.get(label, {})),
+                **_folding(values),
+                **by_run.get(label, {}),
                 **one.aliases.get(label, {}),
             }
             for one in self._declared.values()
@@ -263,7 +266,8 @@ class MetricSet:
         for key, name in _TASK_GAUGES.items():
             if key in numbers:
                 self.set(name, numbers[key], task=task)
-        for key, component in _REWARD_GAUGES.items():
+        own = {key: key for key in numbers if key.startswith(OWN)}
+        for key, component in (_REWARD_GAUGES | own).items():
             if key in numbers:
                 self.set("m2r_reward_mean", numbers[key], task=task, component=component)
         if "reward_std" in numbers:

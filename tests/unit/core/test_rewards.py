@@ -8,7 +8,15 @@ import pytest
 
 from m2r_train.api.errors import DataError
 from m2r_train.core import rewards
-from m2r_train.core.rewards import EdnmOverride, Reward, RewardConfig, ednm, score
+from m2r_train.core.rewards import (
+    EdnmOverride,
+    OwnTerm,
+    Reward,
+    RewardConfig,
+    ednm,
+    score,
+    with_own,
+)
 
 
 def completion(answer: str, thought: str = "a") -> str:
@@ -166,3 +174,28 @@ def test_a_crash_in_a_reward_is_not_turned_into_zero(monkeypatch: pytest.MonkeyP
 def test_parameters_out_of_bounds_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="rewards"):
         RewardConfig(**wrong)  # type: ignore[arg-type]
+
+
+OWN = [OwnTerm("brief", 0.5), OwnTerm("units", 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("terms", "task", "total", "accuracy"),
+    [
+        (OWN, 0.0, 0.0 + 0.1 + 0.5 * 0.4 + 0.25 * 1.0, 0.0),
+        ([OwnTerm("brief", 3.0, replaces=True), OwnTerm("units", 0.25)], 1.2, 1.55, 0.4),
+        ([OwnTerm("brief", 0.0), OwnTerm("units", 0.0)], 0.0, 0.1, 0.0),
+    ],
+    ids=["both add", "one replaces", "no weight"],
+)
+def test_own_rewards_add_or_stand_for_the_task(
+    terms: list[OwnTerm], task: float, total: float, accuracy: float
+) -> None:
+    wrong = Reward(task=0.0, format=1.0, total=0.1, extracted="8", accuracy=0.0)
+    values = {"brief": 0.4, "units": 1.0}
+    got = with_own(wrong, values, terms, 0.1)
+    assert (got.task, got.accuracy) == (pytest.approx(task), pytest.approx(accuracy))
+    assert got.total == pytest.approx(total)
+    assert got.own == values
+    assert got.replaced == any(term.replaces for term in terms)
+    assert (got.format, got.extracted) == (1.0, "8")

@@ -284,3 +284,13 @@ def test_a_long_completion_is_cut_and_says_so() -> None:
     assert "1,000 more characters" in text
     assert "and 3 more completions" in text
     assert "✗ wrong none" in text
+
+
+def test_a_reward_of_the_users_own_is_a_line_and_a_figure_of_each_completion() -> None:
+    completion = {"text": "y", "reward_task": 0.0, "reward_own": {"varied": 0.625}}
+    trace = {"step": 0, "task": "a", "id": "a0", "completions": [completion]}
+    (step,) = pick([trace], ImageBudget())
+    assert ("varied", "0.62") in step.cards[0].completions[0].figures
+    history = [{"step": i, "task": "a", "reward": 0.5, "own/varied": 0.25} for i in range(3)]
+    html = render_report([RunView(kind="RLVRJob", name="r", history=history)])
+    assert "varied" in html

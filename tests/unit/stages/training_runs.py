@@ -92,6 +92,8 @@ def context(
     inputs = {"dataset": RunInput(uri=spec["dataset"]["uri"])}
     if "evaluation" in spec:
         inputs["evaluation.dataset"] = RunInput(uri=spec["evaluation"]["dataset"]["uri"])
+    for i, own in enumerate(spec.get("rewards", {}).get("own", ())):
+        inputs[f"rewards.own[{i}]"] = RunInput(uri=own["uri"])
     return Context(
         run_spec=RunSpec(
             kind=kind,
