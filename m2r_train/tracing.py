@@ -47,7 +47,7 @@ def traces_of(
         raise DataError(
             f"{run.store.uri}: step {step} has no traces; {_kept(kept)} (spec.traces.every)"
         )
-    chosen = [
+    chosen: list[Trace] = [
         trace
         for trace in found
         if (task is None or trace["task"] == task)
