@@ -1,12 +1,12 @@
 """From the runs of a sweep in a store to the figures and the verdict of a claim.
 
-Reads what the stages published. A run counts when it is finished and has the labels of an arm and
-a seed; which measure it has is found by its results or its history.
+Reads what the stages published. Only finished runs of an arm count; which measure one has is found
+by its results or its history.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,19 +20,18 @@ from m2r_train.core.verdicts import Effect, Verdict, effect, holm, together, ver
 from m2r_train.report.arms import SHOWN, band, points_of, spread, statistic
 from m2r_train.report.claimpage import render_claim
 from m2r_train.report.templating import write_page
-from m2r_train.reporting import StoredRun, find_runs
+from m2r_train.reporting import StoredRun
 from m2r_train.store import read_head
 
 
-def judge(
-    path: Path, uris: Iterable[str], out: Path, *, endpoint: str | None = None
-) -> dict[str, Any]:
-    """Writes the page of the claim of ``path`` over the runs at ``uris``; returns its figures.
+def judge(path: Path, own: Callable[[Claim], Sequence[ArmRun]], out: Path) -> dict[str, Any]:
+    """Writes the page of the claim of ``path`` over the runs that ``own`` has of it; returns its
+    figures.
 
     Raises SpecErrors for a wrong claim, and DataError for runs that do not have what it names.
     """
     claim = load_claim(path)
-    figures = claim_figures(claim, find_runs(uris, endpoint=endpoint), file=str(path))
+    figures = claim_figures(claim, own(claim), file=str(path))
     write_page(render_claim(figures), out)
     return figures
 
@@ -68,45 +67,43 @@ class ArmRun:
         return [f"{benchmark}/{figure}" for benchmark in own for figure in own[benchmark]]
 
 
-def arm_runs(runs: Iterable[StoredRun], claim: Claim) -> list[ArmRun]:
-    """Those of the claim's sweep, or of all; DataError where one arm, seed and name has two."""
+def labelled_runs(runs: Iterable[StoredRun], claim: Claim) -> list[ArmRun]:
+    """The finished runs with the labels of an arm and a seed, of the claim's sweep or of all.
+
+    Raises DataError where one arm, seed and name has two runs.
+    """
     found: dict[tuple[str, str, str, int], ArmRun] = {}
     for run in runs:
         labels = run.spec.metadata.labels
         arm, seed = labels.get(ARM_LABEL), labels.get(SEED_LABEL, "")
-        if (
-            arm is None
-            or not seed.isdecimal()
-            or claim.sweep not in (None, labels.get(SWEEP_LABEL))
-        ):
+        sweep = labels.get(SWEEP_LABEL)
+        if arm is None or not seed.isdecimal() or claim.sweep not in (None, sweep):
             continue
         head = read_head(run.store)
         if head is None or not head.done:
             continue
         name = run.spec.metadata.name
-        own = ArmRun(
-            run,
-            name.removesuffix(f"-{arm}-s{seed}"),
-            arm,
-            int(seed),
-            run.json("eval/results.json") or {},
-            run.lines("records/history.jsonl"),
-        )
+        own = arm_run(run, name.removesuffix(f"-{arm}-s{seed}"), arm, int(seed))
         other = found.setdefault((run.spec.kind, own.base, arm, own.seed), own)
         if other is not own:
             raise DataError(
                 f"{other.run.store.uri} and {run.store.uri} are both {name}; name the folders of "
-                "one, or the sweep in the claim"
+                "one, the sweep in the claim, or the sweep's file with --sweep"
             )
     return list(found.values())
 
 
-def claim_figures(claim: Claim, runs: Iterable[StoredRun], *, file: str) -> dict[str, Any]:
+def arm_run(run: StoredRun, base: str, arm: str, seed: int) -> ArmRun:
+    """A finished run with what its stage has published."""
+    results = run.json("eval/results.json") or {}
+    return ArmRun(run, base, arm, seed, results, run.lines("records/history.jsonl"))
+
+
+def claim_figures(claim: Claim, own: Sequence[ArmRun], *, file: str) -> dict[str, Any]:
     """Everything that is told of a claim, as JSON (docs/sweeps.md has the fields).
 
     Raises DataError, naming ``file`` and field, for an arm or measure that no run has.
     """
-    own = arm_runs(runs, claim)
     _check_arms(claim, own, file)
     comparisons = [
         _comparison(claim, place, control, own, file)

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -308,23 +308,28 @@ def report(
         list[int] | None,
         typer.Option("--step", help="Show this step's traces in full; may be repeated."),
     ] = None,
+    of_sweep: Annotated[
+        Path | None,
+        typer.Option(
+            "--sweep",
+            help="With --claim and a store that m2r sweep wrote to: only the runs of this sweep.",
+        ),
+    ] = None,
 ) -> None:
     """Write one self-contained page: tables, curves, samples with pictures."""
     from m2r_train.reporting import differences_table, write_report
 
     _check_writable(out)
     _check_writable(figures)
-    if (claim is not None and not compare) or (figures is not None and claim is None):
-        raise ConfigError("--claim needs --compare, and --json needs --claim; add it")
+    wanted = (claim, compare), (figures, claim), (of_sweep, claim)
+    if any(option is not None and not needed for option, needed in wanted):
+        raise ConfigError("--claim needs --compare; --json and --sweep need --claim; add it")
     if claim is not None:
-        from m2r_train.claims import judge
-
-        found = judge(claim, runs, out, endpoint=endpoint)
+        found = _judged(claim, runs, out, endpoint, of_sweep)
         if figures is not None:
             _write(figures, json.dumps(found, indent=1, sort_keys=True) + "\n")
-        typer.echo(
-            f"{found['claim']['name']}: {found['verdict']['word']}: {found['verdict']['why']}"
-        )
+        verdict = found["verdict"]
+        typer.echo(f"{found['claim']['name']}: {verdict['word']}: {verdict['why']}")
         typer.echo(out)
         return
     told = write_report(
@@ -333,6 +338,25 @@ def report(
     if compare:
         typer.echo(differences_table(told), nl=False)
     typer.echo(out)
+
+
+def _judged(
+    claim: Path, runs: list[str], out: Path, endpoint: str | None, of_sweep: Path | None
+) -> dict[str, Any]:
+    """The figures of a claim over labelled runs, or over those of a sweep's file."""
+    from m2r_train.api.runspec import RunStorage
+    from m2r_train.claims import judge, labelled_runs
+    from m2r_train.reporting import find_runs
+
+    if of_sweep is None:
+        return judge(claim, lambda c: labelled_runs(find_runs(runs, endpoint=endpoint), c), out)
+    from m2r_train.sweeps.command import board_of, finished_arms, planned
+
+    if len(runs) != 1:
+        raise ConfigError(f"--sweep needs one store, and {len(runs)} are given; name its root")
+    storage = RunStorage(uri=_store_uri(runs[0]), endpoint=endpoint)
+    board = board_of(planned(of_sweep, None), storage, cache_dir())
+    return judge(claim, lambda _: finished_arms(board), out)
 
 
 @app.command()

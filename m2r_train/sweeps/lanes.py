@@ -35,15 +35,20 @@ class Lane:
 
     def __init__(self, stop: StopRequest) -> None:
         self._stop = stop
-        self._process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | None = None
         self._held = -1
         self._told = False
+
+    @property
+    def pid(self) -> int | None:
+        """Its process, None before the first run."""
+        return None if self.process is None else self.process.pid
 
     def __call__(self, spec: RunSpec) -> Mapping[str, Any]:
         """The outcome. Raises `LaneError`, or `LaneStopped` where we asked it to stop."""
         if self._stop:
             raise LaneStopped
-        process = self._process or self._start()
+        process = self.process or self._start()
         assert process.stdin is not None
         assert process.stdout is not None
         try:
@@ -67,19 +72,19 @@ class Lane:
 
     def ask_to_stop(self) -> None:
         """SIGTERM, once: the run under way saves and ends."""
-        if self._process is not None and self._process.poll() is None and not self._told:
+        if self.process is not None and self.process.poll() is None and not self._told:
             self._told = True
-            self._process.send_signal(signal.SIGTERM)
+            self.process.send_signal(signal.SIGTERM)
 
     def close(self) -> None:
         """Ends the process; one that still runs is killed."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            for stream in (self._process.stdin, self._process.stdout):
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            for stream in (self.process.stdin, self.process.stdout):
                 if stream is not None:
                     stream.close()
-            self._process = None
+            self.process = None
         if self._held >= 0:
             os.close(self._held)
             self._held = -1
@@ -87,7 +92,7 @@ class Lane:
     def _start(self) -> subprocess.Popen[bytes]:
         kept, self._held = os.pipe()
         try:
-            self._process = subprocess.Popen(
+            self.process = subprocess.Popen(
                 [sys.executable, "-m", "m2r_train", "lane"],
                 env={**os.environ, lifeline.VARIABLE: str(kept), "OMP_NUM_THREADS": "1"},
                 stdin=subprocess.PIPE,
@@ -97,7 +102,7 @@ class Lane:
             )
         finally:
             os.close(kept)
-        return self._process
+        return self.process
 
 
 def serve(source: IO[str], answers: IO[str], cache_dir: Path, stop: StopRequest) -> None:

@@ -66,22 +66,22 @@ class Board:
                     self.done(run, spec, outcome)
 
     def done(self, run: Planned, spec: RunSpec, outcome: Mapping[str, Any]) -> None:
-        self.finished[_key(run)] = Finished(run_spec=spec, outcome=outcome)
+        self.finished[key_of(run)] = Finished(run_spec=spec, outcome=outcome)
 
     def fail(self, run: Planned, error: M2RError) -> None:
         """It and all that is made from it."""
-        self.failed[_key(run)] = str(error)
+        self.failed[key_of(run)] = str(error)
         self.code = self.code or error.exit_code
         for other in self.runs:
-            if _key(other) not in self.failed and any(k in self.failed for k in _needs(other)):
-                self.failed[_key(other)] = ""
+            if key_of(other) not in self.failed and any(k in self.failed for k in _needs(other)):
+                self.failed[key_of(other)] = ""
 
     def is_done(self, run: Planned) -> bool:
-        return _key(run) in self.finished
+        return key_of(run) in self.finished
 
     def is_ready(self, run: Planned) -> bool:
         """Neither done nor failed, and all that it is made from is done."""
-        key = _key(run)
+        key = key_of(run)
         open_ = key not in self.finished and key not in self.failed
         return open_ and all(need in self.finished for need in _needs(run))
 
@@ -118,8 +118,8 @@ def carry_all(
         try:
             while True:
                 for run in waiting:
-                    if free and not stop and _key(run) not in begun and board.is_ready(run):
-                        begun.add(_key(run))
+                    if free and not stop and key_of(run) not in begun and board.is_ready(run):
+                        begun.add(key_of(run))
                         spec, carry = board.spec_of(run), free.pop()
                         under_way[threads.submit(_settle, board, run, spec, carry, tell)] = carry
                 if not under_way:
@@ -159,7 +159,8 @@ def _settle(
 _STOPPED = 75
 
 
-def _key(run: Planned) -> Key:
+def key_of(run: Planned) -> Key:
+    """How references name it."""
     return run.resource.namespace, run.resource.kind, run.resource.name
 
 

@@ -16,7 +16,7 @@ from m2r_train.api.errors import DataError
 from m2r_train.api.evaljob import EvalSpec
 from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.api.runspec import RunMetadata, RunSpec, RunStorage, resolved
-from m2r_train.claims import claim_figures
+from m2r_train.claims import claim_figures, labelled_runs
 from m2r_train.report.arms import band, statistic
 from m2r_train.reporting import StoredRun, find_runs
 from m2r_train.store.checkpoints import Run
@@ -33,16 +33,16 @@ def stored(
     root: Path, base: str, arm: str, seed: int, *, sweep: str = "reward", done: bool = True
 ) -> LocalStore:
     """A run of an arm, without what its stage publishes."""
-    kind, spec = ("EvalJob", EVALUATION) if base == "eval" else ("RLVRJob", TRAINING)
+    evaluates = base == "eval"
     folder = root / f"{sweep}-{base}-{arm}-{seed}"
     store = LocalStore(folder)
     labels = {"m2r.dev/sweep": sweep, "m2r.dev/arm": arm, "m2r.dev/seed": str(seed)}
     run = RunSpec(
-        kind=kind,
+        kind="EvalJob" if evaluates else "RLVRJob",
         metadata=RunMetadata(name=f"{base}-{arm}-s{seed}", uid="0123456789abcdef", labels=labels),
         storage=RunStorage(uri=folder.as_uri()),
         seed=seed,
-        spec=resolved(spec),
+        spec=resolved(EVALUATION if evaluates else TRAINING),
     )
     claimed = Run.claim(store, 1)
     store.put("spec.json", run.to_json().encode())
@@ -98,7 +98,8 @@ def claim(**changes: Any) -> Claim:
 
 
 def figures(runs: Path, **changes: Any) -> dict[str, Any]:
-    return claim_figures(claim(**changes), found(runs), file="claim.yaml")
+    one = claim(**changes)
+    return claim_figures(one, labelled_runs(found(runs), one), file="claim.yaml")
 
 
 def found(runs: Path) -> list[StoredRun]:
@@ -140,7 +141,7 @@ def test_only_finished_runs_and_only_those_of_the_sweep_count(runs: Path) -> Non
     assert told["comparisons"][0]["n"] == 3
     evaluated(runs, "ednm", 0, 0, 0, 0, 0, sweep="other")
     assert figures(runs, sweep="reward")["comparisons"][0]["advantage"] == 50.0
-    with pytest.raises(DataError, match=r"are both eval-ednm-s0; name the folders of one, or the"):
+    with pytest.raises(DataError, match=r"are both eval-ednm-s0; name the folders of one, the"):
         figures(runs)
 
 
@@ -242,11 +243,15 @@ def test_the_command_writes_page_and_json_and_says_the_verdict(
     assert (tmp_path / "page.html").read_bytes() == first
 
 
-@pytest.mark.parametrize("options", [("--claim", "c.yaml"), ("--compare", "--json", "x.json")])
+@pytest.mark.parametrize(
+    "options",
+    [("--claim", "c.yaml"), ("--compare", "--json", "x.json"), ("--sweep", "s.yaml")],
+)
 def test_options_that_need_another_are_told(
     options: tuple[str, ...],
     report: Report,  # noqa: F811
     runs: Path,
 ) -> None:
     code, _, err = report(*options, str(runs))
-    assert (code, err) == (78, "m2r: --claim needs --compare, and --json needs --claim; add it\n")
+    remedy = "m2r: --claim needs --compare; --json and --sweep need --claim; add it\n"
+    assert (code, err) == (78, remedy)

@@ -17,7 +17,7 @@ from m2r_train.api.runspec import RunStorage
 from m2r_train.stages.stop import StopRequest
 from m2r_train.store import open_store
 from m2r_train.store.checkpoints import Run
-from m2r_train.sweeps.command import board_of, planned
+from m2r_train.sweeps.command import board_of, finished_arms, planned
 from m2r_train.sweeps.running import Board, carry_all
 from m2r_train.sweeps.telling import plan_rows, plan_table, sweep_summary, write_manifests
 
@@ -142,3 +142,25 @@ def test_written_manifests_are_what_would_run_and_are_valid(tmp_path: Path) -> N
         write_manifests(runs, tmp_path / "out")
     with pytest.raises(ConfigError, match="is no folder"):
         write_manifests(runs, tmp_path / "sweep.yaml")
+
+
+def test_the_runs_of_a_sweep_are_those_of_its_file_whatever_else_the_store_has(
+    tmp_path: Path,
+) -> None:
+    """Another sweep has run an arm of the same name with another value: it is not this sweep's."""
+    steep: dict[str, Any] = {"ednm": {}, "binary": {"rlvr.spec.rewards.ednm.lambda": 5}}
+    carry_all(board(tmp_path, arms=steep, name="other"), [finish], StopRequest(), no_word)
+    mine = board(tmp_path)
+    assert {(one.arm, one.base) for one in finished_arms(mine)} == {
+        ("ednm", "rlvr"),
+        ("ednm", "eval-rlvr"),
+    }
+    carry_all(mine, [finish], StopRequest(), no_word)
+    found = finished_arms(mine)
+    assert len(found) == 8
+    kinds = {
+        one.run.spec.spec["rewards"]["ednm"]["kind"]
+        for one in found
+        if (one.base, one.arm) == ("rlvr", "binary")
+    }
+    assert kinds == {"Binary"}
