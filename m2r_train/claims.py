@@ -6,34 +6,19 @@ by its results or its history.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from m2r_train.api.claim import Claim, Measure, load_claim
+from m2r_train.api.claim import Claim, Measure
 from m2r_train.api.errors import DataError
 from m2r_train.api.problems import nearest
 from m2r_train.api.sweep import ARM_LABEL, SEED_LABEL, SWEEP_LABEL
 from m2r_train.benchmarks.pairing import Side, paired_over_runs
 from m2r_train.core.verdicts import Effect, Verdict, effect, holm, together, verdict
 from m2r_train.report.arms import SHOWN, band, points_of, spread, statistic
-from m2r_train.report.claimpage import render_claim
-from m2r_train.report.templating import write_page
 from m2r_train.reporting import StoredRun
 from m2r_train.store import read_head
-
-
-def judge(path: Path, own: Callable[[Claim], Sequence[ArmRun]], out: Path) -> dict[str, Any]:
-    """Writes the page of the claim of ``path`` over the runs that ``own`` has of it; returns its
-    figures.
-
-    Raises SpecErrors for a wrong claim, and DataError for runs that do not have what it names.
-    """
-    claim = load_claim(path)
-    figures = claim_figures(claim, own(claim), file=str(path))
-    write_page(render_claim(figures), out)
-    return figures
 
 
 @dataclass(frozen=True, slots=True)

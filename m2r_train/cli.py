@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -325,7 +325,9 @@ def report(
     if any(option is not None and not needed for option, needed in wanted):
         raise ConfigError("--claim needs --compare; --json and --sweep need --claim; add it")
     if claim is not None:
-        found = _judged(claim, runs, out, endpoint, of_sweep)
+        from m2r_train.sweeps.judging import judge
+
+        found = judge(claim, runs, out, endpoint=endpoint, of_sweep=of_sweep, cache_dir=cache_dir())
         if figures is not None:
             _write(figures, json.dumps(found, indent=1, sort_keys=True) + "\n")
         verdict = found["verdict"]
@@ -338,25 +340,6 @@ def report(
     if compare:
         typer.echo(differences_table(told), nl=False)
     typer.echo(out)
-
-
-def _judged(
-    claim: Path, runs: list[str], out: Path, endpoint: str | None, of_sweep: Path | None
-) -> dict[str, Any]:
-    """The figures of a claim over labelled runs, or over those of a sweep's file."""
-    from m2r_train.api.runspec import RunStorage
-    from m2r_train.claims import judge, labelled_runs
-    from m2r_train.reporting import find_runs
-
-    if of_sweep is None:
-        return judge(claim, lambda c: labelled_runs(find_runs(runs, endpoint=endpoint), c), out)
-    from m2r_train.sweeps.command import board_of, finished_arms, planned
-
-    if len(runs) != 1:
-        raise ConfigError(f"--sweep needs one store, and {len(runs)} are given; name its root")
-    storage = RunStorage(uri=_store_uri(runs[0]), endpoint=endpoint)
-    board = board_of(planned(of_sweep, None), storage, cache_dir())
-    return judge(claim, lambda _: finished_arms(board), out)
 
 
 @app.command()

@@ -9,15 +9,12 @@ from typing import Any
 from m2r_train.api.errors import M2RError, Preempted, naming
 from m2r_train.api.runspec import RunSpec, RunStorage
 from m2r_train.api.sweep import load_sweep, parse_seeds
-from m2r_train.claims import ArmRun, arm_run
-from m2r_train.reporting import StoredRun
 from m2r_train.runner import carried
 from m2r_train.stages.stop import StopRequest
 from m2r_train.stages.support import refuse_unsupported
-from m2r_train.store import open_store
 from m2r_train.sweeps.expansion import Planned, expand, load_base
 from m2r_train.sweeps.lanes import Lane
-from m2r_train.sweeps.running import Board, Carry, carry_all, key_of
+from m2r_train.sweeps.running import Board, Carry, carry_all
 from m2r_train.telemetry.progress import Progress
 
 
@@ -47,18 +44,6 @@ def board_of(runs: list[Planned], store: RunStorage, cache_dir: Path) -> Board:
     board = Board(runs, store, cache_dir)
     board.look()
     return board
-
-
-def finished_arms(board: Board) -> list[ArmRun]:
-    """The runs of arms that are done: exactly those of the sweep as it stands now."""
-    store = open_store(board.store.uri, endpoint=board.store.endpoint)
-    found = []
-    for run in board.runs:
-        if board.is_done(run) and run.arm is not None and run.seed is not None:
-            spec = board.finished[key_of(run)].run_spec
-            stored = StoredRun(store.under(spec.run_prefix), spec)
-            found.append(arm_run(stored, run.base, run.arm, run.seed))
-    return found
 
 
 def run_sweep(board: Board, lanes: int, stop: StopRequest) -> None:

@@ -17,7 +17,8 @@ from m2r_train.api.runspec import RunStorage
 from m2r_train.stages.stop import StopRequest
 from m2r_train.store import open_store
 from m2r_train.store.checkpoints import Run
-from m2r_train.sweeps.command import board_of, finished_arms, planned
+from m2r_train.sweeps.command import board_of, planned
+from m2r_train.sweeps.judging import finished_arms
 from m2r_train.sweeps.running import Board, carry_all
 from m2r_train.sweeps.telling import plan_rows, plan_table, sweep_summary, write_manifests
 
