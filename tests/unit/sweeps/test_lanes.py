@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from m2r_train.api import DataSynthesisSpec, RunSpec, resolved
+from m2r_train.api import DataSynthesisSpec, RunSpec, SpecError, resolved
 from m2r_train.api.runspec import RunMetadata, RunStorage
+from m2r_train.runner import carried
 from m2r_train.stages.stop import StopRequest
 from m2r_train.sweeps.lanes import Lane, LaneError
 from m2r_train.sweeps.running import LaneStopped
+from m2r_train.telemetry.progress import Progress
 
 ROOMS = {"tasks": ["RelationHorizontal"], "scenes": 8, "imageSize": 64, "maxObjects": 2}
 
@@ -52,29 +55,30 @@ def data_run(folder: Path, name: str, *, samples: int = 4, **more: Any) -> RunSp
     )
 
 
-def test_a_lane_carries_one_run_after_another_and_an_error_ends_none_of_it(
+def test_a_lane_carries_runs_outlives_an_error_and_is_started_anew_after_a_kill(
     lane: Lane, tmp_path: Path
 ) -> None:
     first = lane(data_run(tmp_path, "one"))
     pid = lane.pid
     source = {"name": "given", "dataset": {"uri": "file:///none"}, "splits": ["rlvr"]}
     missing = {"sources": [source], "outputs": {"sft": 0, "rlvr": 4, "eval": 0}}
-    with pytest.raises(LaneError, match="none") as told:
+    with pytest.raises(LaneError, match=r"inputs has no 'sources\[0\]\.dataset'") as told:
         lane(data_run(tmp_path, "two", **missing))
-    assert told.value.exit_code in (65, 78)
+    assert told.value.exit_code == SpecError.exit_code
     second = lane(data_run(tmp_path, "three"))
     assert (first["digest"], lane.pid) == (second["digest"], pid)
 
+    with Progress(Console(quiet=True)) as progress:
+        here = data_run(tmp_path, "here")
+        outcome = carried(here, progress, tmp_path / "cache", StopRequest())
+    assert outcome["digest"] == first["digest"], "what it makes is what this process makes"
 
-def test_a_run_whose_process_is_killed_fails_and_the_next_has_a_new_one(
-    lane: Lane, tmp_path: Path
-) -> None:
-    lane(data_run(tmp_path, "one"))
     assert lane.process is not None
     lane.process.send_signal(signal.SIGKILL)
     with pytest.raises(LaneError, match="its process ended with -9; the same command tries again"):
-        lane(data_run(tmp_path, "two"))
-    assert lane(data_run(tmp_path, "two"))["digest"]
+        lane(data_run(tmp_path, "four"))
+    assert lane(data_run(tmp_path, "four"))["digest"] == first["digest"]
+    assert lane.pid != pid
 
 
 def test_a_run_that_is_asked_to_stop_ends_soon_and_is_no_failure(
