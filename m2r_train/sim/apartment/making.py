@@ -65,7 +65,7 @@ class Photo:
     shot: Shot
 
     def picture(self) -> Image.Image:
-        """RGB, with smooth edges: painted at twice the size and averaged down."""
+        """RGB or RGBX, with smooth edges: painted at twice the size and averaged down."""
         return smooth_picture(self.shot)
 
 

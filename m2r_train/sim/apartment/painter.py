@@ -150,9 +150,14 @@ def _polygons(
     canvas: Image.Image, pixels: Array, first: Indices, last: Indices, inks: list[int]
 ) -> None:
     draw = ImageDraw.Draw(canvas).draw.draw_polygon
-    flat = pixels.T.ravel().tolist()
-    for begin, end, ink in zip((2 * first).tolist(), (2 * last).tolist(), inks, strict=True):
+    counts = last - first
+    ends = np.cumsum(counts)
+    at = np.repeat(last - ends, counts) + np.arange(counts.sum())
+    flat = pixels.T[at].ravel().tolist()
+    begin = 0
+    for end, ink in zip((2 * ends).tolist(), inks, strict=True):
         draw(flat[begin:end], ink, 1)
+        begin = end
 
 
 def inks_of(shot: Shot) -> npt.NDArray[np.uint32]:

@@ -1,7 +1,7 @@
 """Pictures with smooth edges: painted at twice the size and averaged down.
 
-Most blocks of 2 x 2 pixels show one face. So the faces are painted by number, a byte each, and
-only blocks that show several are averaged; where there are more faces than a byte tells apart, all
+Most blocks of 2 x 2 pixels show one colour. So colours are painted by number, a byte each, and only
+blocks that show several are averaged; where there are more colours than a byte tells apart, all
 blocks are. Both give the same picture.
 """
 
@@ -17,15 +17,16 @@ _LANES = np.dtype("<u2")  # a channel of a sum of four colours; four of them are
 
 
 def smooth_picture(shot: Shot) -> Image.Image:
-    """``picture`` of a shot at twice the size, averaged down to its own (RGB)."""
+    """``picture`` of a shot at twice the size, averaged down to its own (RGB or RGBX)."""
     large = shot.sized(2 * shot.size)
-    if len(large.sequence) > MOST_BYTES:
+    inks, numbers = np.unique(inks_of(large), return_inverse=True)
+    if len(inks) > MOST_BYTES:
         return picture(large).reduce(2)
     canvas = Image.new("L", (large.size, large.size))
-    fill(canvas, large, large.sequence, list(range(1, len(large.sequence) + 1)))
-    inks = np.concatenate([np.zeros(1, dtype="<u4"), inks_of(large)])
+    fill(canvas, large, large.sequence, (numbers + 1).tolist())
+    inks = np.concatenate([np.zeros(1, dtype="<u4"), inks])
     pixels = _averaged(np.asarray(canvas), inks)
-    return Image.frombuffer("RGB", (shot.size, shot.size), pixels, "raw", "RGBX", 0, 1)
+    return Image.frombuffer("RGBX", (shot.size, shot.size), pixels, "raw", "RGBX", 0, 1)
 
 
 def _averaged(

@@ -14,14 +14,16 @@ from m2r_train.sim.apartment.making import photo
 from m2r_train.sim.apartment.painter import (
     Shot,
     aim,
+    inks_of,
     picture,
     pixels_of,
     rectangle,
     share_shown,
     things_of,
 )
+from m2r_train.sim.apartment.smooth import smooth_picture
 from m2r_train.sim.apartment.solids import model_of
-from m2r_train.sim.apartment.walk import Pose, walk
+from m2r_train.sim.apartment.walk import Pose, views, walk
 from m2r_train.spatial.geometry import polygon_distance, polygons_apart
 from m2r_train.spatial.margins import DEFAULT
 from m2r_train.spatial.scene import Box
@@ -66,6 +68,23 @@ def test_a_shot_of_another_size_is_as_it_would_be_aimed() -> None:
     for small, large in zip(shots(6, 80), shots(6, 160), strict=True):
         assert np.array_equal(small.sequence, large.sequence)
         assert picture(small.sized(160)).tobytes() == picture(large).tobytes()
+
+
+def test_smooth_pictures_are_averages_of_all_pixels_however_many_colours() -> None:
+    colours = []
+    for seed in range(30):
+        flat = draw_apartment(Random(seed), 1 + seed % 2)
+        if flat is None:
+            continue
+        model = model_of(flat)
+        motley = np.random.default_rng(seed).uniform(0, 300, model.colours.shape)
+        for painted in (model, replace(model, colours=motley)):
+            for pose in views(Random(seed), flat, 0)[:1]:
+                shot = aim(painted, pose, 80)
+                smooth = smooth_picture(shot).convert("RGB")
+                assert smooth.tobytes() == picture(shot.sized(160)).reduce(2).tobytes()
+                colours.append(len(np.unique(inks_of(shot))))
+    assert min(colours) <= 255 < max(colours)
 
 
 def test_rectangles_are_those_of_all_pixels_of_a_thing() -> None:
