@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from m2r_train.sim.apartment.layout import Room
 from m2r_train.sim.apartment.orders import Array
+from m2r_train.sim.apartment.rooms import Room
 from m2r_train.sim.apartment.shapes import toned
 from m2r_train.sim.scene import Rgb
 from m2r_train.spatial.scene import Box

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from m2r_train.sim.apartment import furnishing
 from m2r_train.sim.apartment.layout import draw_apartment
 from m2r_train.sim.apartment.making import photo
 from m2r_train.sim.apartment.painter import (
@@ -132,6 +133,12 @@ def test_more_things_than_a_byte_tells_apart_are_refused() -> None:
     many = replace(shot.model, shapes=shot.model.shapes[:1] * 256)
     with pytest.raises(ValueError, match="256 things in an apartment; at most 255"):
         things_of(replace(shot, model=many))
+
+
+def test_an_apartment_without_a_thing_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert draw_apartment(Random(2), 1) is not None
+    monkeypatch.setattr(furnishing, "_fits", lambda filling, box, hung: False)
+    assert draw_apartment(Random(2), 1) is None
 
 
 def test_polygons_are_apart_as_their_distance_says() -> None:
