@@ -91,7 +91,11 @@ def test_smooth_pictures_are_averages_of_all_pixels_however_many_colours() -> No
 def test_rectangles_are_those_of_all_pixels_of_a_thing() -> None:
     model, behind = shots(1)[0].model, 0
     over = zip(model.things.x.tolist(), model.things.y.tolist(), strict=True)
-    close = [aim(model, Pose(x, y, 1.5, turn, 0.4), 96) for x, y in over for turn in (0.0, 1.6)]
+    close = [
+        aim(model, Pose(x + 0.3, y, 1.5, turn, 0.9), 96)
+        for x, y in over
+        for turn in (0.5, 2.0, 3.5, 5.0)
+    ]
     for shot in [*shots(6), *close]:
         owners = np.asarray(things_of(shot))
         for index, n in enumerate(pixels_of(shot, things_of(shot))):
@@ -99,7 +103,9 @@ def test_rectangles_are_those_of_all_pixels_of_a_thing() -> None:
                 rows, columns = np.nonzero(owners == index + 1)
                 whole = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
                 assert rectangle(shot, owners, index) == whole
-                behind += bool(shot.behind[shot.model.owners == index].any())
+                if shot.behind[shot.model.owners == index].any():
+                    assert share_shown(shot, index, n) == 0.0
+                    behind += 1
     assert behind  # what reaches behind the camera was among them
 
 
