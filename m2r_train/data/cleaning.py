@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -21,14 +22,15 @@ from m2r_train.core.records import Sample
 from m2r_train.data.images import decode
 
 _NUMBER = re.compile(r"\d+")
+_RECENT_PICTURES = 4096  # whose hashes are kept
 _RUN_WORDS = 3  # of which the similarity of near-duplicates is made
 
 
 class Hasher:
-    """Hashes of encoded pictures, each picture decoded once (samples of a scene share it)."""
+    """Hashes of encoded pictures; of recent ones without decoding (samples of a scene share it)."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, Hashes | None] = {}
+        self._known: OrderedDict[bytes, Hashes | None] = OrderedDict()
 
     def __call__(self, data: bytes) -> Hashes | None:
         """(WORDS,) or None for a picture of one tone; the file has passed ``images.decode``."""
@@ -36,6 +38,8 @@ class Hasher:
         if key not in self._known:
             grey = decode(data).convert("L").resize((SIDE, SIDE), Image.Resampling.BOX)
             self._known[key] = picture_hash(np.asarray(grey))
+            if len(self._known) > _RECENT_PICTURES:
+                self._known.popitem(last=False)
         return self._known[key]
 
 
@@ -69,24 +73,38 @@ class Benchmarks:
 def near_duplicates(
     samples: Iterable[Sample], hasher: Hasher, *, similarity: float, distance: int
 ) -> Iterator[tuple[Sample, bool]]:
-    """Every sample in order, and whether an earlier one that was kept is nearly the same.
+    """Every sample in order, and whether an earlier one that was kept is nearly the same."""
+    earlier = Earlier(hasher, similarity=similarity, distance=distance)
+    return ((sample, earlier.holds(sample)) for sample in samples)
 
-    A question of fewer words than a run is compared as a whole.
+
+class Earlier:
+    """The samples that were kept so far. Of questions that differ in a word each its words are in
+    memory (`core.minhash`); questions of templates cost little more than their pictures' hashes.
     """
-    index = NearIndex(similarity)
-    shelves: dict[tuple[int, bytes, int], _Shelf] = {}
-    for sample in samples:
+
+    def __init__(self, hasher: Hasher, *, similarity: float, distance: int) -> None:
+        self._hasher, self._distance = hasher, distance
+        self._index = NearIndex(similarity)
+        self._shelves: dict[tuple[int, bytes, int], _Shelf] = {}
+
+    def holds(self, sample: Sample) -> bool:
+        """Whether one of them is nearly the same; if none is, this sample is one of them now.
+
+        A question of fewer words than a run is compared as a whole.
+        """
         words = words_of(sample.question)
         members = runs_of(words, min(_RUN_WORDS, len(words))) if words else {0}
-        facts, hashes = _facts(sample), [hasher(picture) for picture in _pictures(sample)]
+        facts, hashes = _facts(sample), [self._hasher(picture) for picture in _pictures(sample)]
         row = _row(hashes)
-        keys = [(k, facts, len(hashes)) for k in index.near(members)]
-        again = row is not None and any(
-            shelves[key].holds(row, distance) for key in keys if key in shelves
-        )
-        if not again and row is not None:
-            shelves.setdefault((index.add(members), facts, len(hashes)), _Shelf(row)).put(row)
-        yield sample, again
+        if row is None:
+            return False
+        keys = [(k, facts, len(hashes)) for k in self._index.near(members)]
+        if any(self._shelves[k].holds(row, self._distance) for k in keys if k in self._shelves):
+            return True
+        key = (self._index.add(members), facts, len(hashes))
+        self._shelves.setdefault(key, _Shelf(row)).put(row)
+        return False
 
 
 class _Shelf:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,14 +72,15 @@ def deal(
     Raises:
         DataError: fewer samples than asked for, or two samples with one id.
     """
-    _check_ids(roster)
-    order = _hashes(seed, "order", roster.ids)
+    order = seeded(seed, "order", roster.ids, len(roster))
+    _check_ids(roster, order)
     scene = roster.scenes()
     scenes = int(scene.max(initial=-1)) + 1
     rank = np.lexsort((order, scene))  # rows of a scene together, in seeded order
     begins = np.searchsorted(scene[rank], np.arange(scenes + 1))
-    names = [min(roster.ids[row] for row in rank[a:b]) for a, b in _pairs(begins)]
-    drawn = np.argsort(_hashes(seed, "route", names), kind="stable")
+    del scene
+    names = (min(roster.ids[row] for row in rank[a:b]) for a, b in pairwise(begins))
+    drawn = np.argsort(seeded(seed, "route", names, scenes), kind="stable")
     result = _Supply(rank, begins, drawn, eligible).shared_out(outputs)
     if _shortage(result, outputs):  # large scenes first leaves the small ones to fill the gaps
         by_size = drawn[np.argsort(-np.diff(begins)[drawn], kind="stable")]
@@ -101,7 +103,7 @@ class _Supply:
         self._rank, self._begins, self._scenes = rank, begins, scenes
         self._flags = {split: flags[rank] for split, flags in eligible.items()}
         self._sizes = {
-            split: np.diff(np.concatenate([[0], np.cumsum(flags)])[begins])[scenes]
+            split: np.diff(np.concatenate([[0], np.cumsum(flags)])[begins])[scenes].astype(np.int32)
             for split, flags in self._flags.items()
         }
 
@@ -120,7 +122,7 @@ class _Supply:
         sizes = self._sizes[split]
         used = np.zeros(len(self._scenes), bool)
         smallest, room = -1, n
-        for number in np.flatnonzero(free & (sizes > 0)).tolist():
+        for number in map(int, np.flatnonzero(free & (sizes > 0))):
             if sizes[number] <= room:
                 used[number] = True
                 room -= int(sizes[number])
@@ -143,20 +145,20 @@ def _shortage(result: Mapping[str, Rows], outputs: Mapping[str, int]) -> dict[st
     return {split: len(result[split]) for split, n in outputs.items() if len(result[split]) < n}
 
 
-def _hashes(seed: int, purpose: str, ids: Sequence[str]) -> NDArray[np.uint64]:
-    return np.fromiter((derive_seed(seed, purpose, one) for one in ids), np.uint64, len(ids))
+def seeded(seed: int, purpose: str, ids: Iterable[str], count: int) -> NDArray[np.uint64]:
+    """(count,) a random number for each id."""
+    return np.fromiter((derive_seed(seed, purpose, one) for one in ids), np.uint64, count)
 
 
-def _pairs(edges: Rows) -> Iterable[tuple[int, int]]:
-    return zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
-
-
-def _check_ids(roster: Roster) -> None:
-    sources: dict[str, str] = {}
-    for one, source in zip(roster.ids, roster.sources, strict=True):
-        if one in sources:
+def _check_ids(roster: Roster, hashes: NDArray[np.uint64]) -> None:
+    """``hashes`` (n,) are equal for equal ids."""
+    order = np.argsort(hashes, kind="stable")
+    again = np.flatnonzero(hashes[order[1:]] == hashes[order[:-1]])
+    twice = sorted((int(order[k + 1]), int(order[k])) for k in again)
+    for second, first in twice:
+        if roster.ids[first] == roster.ids[second]:
             raise DataError(
-                f"sources {sources[one]} and {source}: both have a sample with id "
-                f"{one!r}; make ids unique, or leave the id column out to have them made"
+                f"sources {roster.sources[first]} and {roster.sources[second]}: both have a sample "
+                f"with id {roster.ids[first]!r}; make ids unique, or leave the id column out to "
+                "have them made"
             )
-        sources[one] = source

@@ -1,7 +1,7 @@
 """A user's own dataset: JSONL or Parquet files to samples, with every bad record named.
 
-Records are streamed: of a record that was given out nothing stays in memory but its id. Nothing of
-the dataset is ever executed: no pickles, no dataset scripts, no downloads.
+Records are streamed: of a record that was given out nothing stays in memory but a hash of its id.
+Nothing of the dataset is ever executed: no pickles, no dataset scripts, no downloads.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 
 from m2r_train.api.errors import DataError
 from m2r_train.core.records import AnswerType, Domain, Sample
+from m2r_train.data.columns import Places
 from m2r_train.data.images import MAX_PIXELS
 from m2r_train.data.layout import find_files
 from m2r_train.data.media import Album
@@ -127,7 +128,7 @@ def iter_user_dataset(
     _check_names(columns)
     files = find_files(path, split)
     root = (path.parent if path.is_file() else path).resolve()
-    seen: dict[str, int] = {}  # id -> the file's number and the record's, in one
+    seen = Places()  # of ids: the file's number and the record's, in one
     present: set[str] = set()
     pool = RecentFiles() if pool is None else pool
     names = []
@@ -143,13 +144,13 @@ def iter_user_dataset(
                     sample = row
                 else:
                     sample = to_sample(_rename(row, columns), album, source)
-                if (first := seen.get(sample.id)) is not None:
+                place = (len(names) - 1) << _INDEX_BITS | index
+                if (first := seen.first(sample.id, place)) is not None:
                     where = _at(names[first >> _INDEX_BITS], first & _INDEX_MASK)
                     raise Problem("duplicate", f"id {sample.id!r} is that of {where} too")
             except Problem as problem:
                 bad.append(BadRecord(index, name, str(problem), problem.kind))
                 continue
-            seen[sample.id] = (len(names) - 1) << _INDEX_BITS | index
             yield sample
     if present:
         _check_columns(path, columns, present)

@@ -8,39 +8,46 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from m2r_train.api.datasynthesis import DataSynthesisSpec, Decontamination
 from m2r_train.core.records import Sample
-from m2r_train.data.cleaning import Benchmarks, Hasher, near_duplicates
+from m2r_train.data.cleaning import Benchmarks, Earlier, Hasher
 from m2r_train.data.stash import Stash
 from m2r_train.stages.context import Context
 
 
 def cleaned(
-    ctx: Context, spec: DataSynthesisSpec, stash: Stash, numbers: Iterable[int]
-) -> tuple[array[int], Counter[str]]:
-    """Which of these samples may be used, in order, and how many were dropped for what.
+    ctx: Context,
+    spec: DataSynthesisSpec,
+    stash: Stash,
+    numbers: array[int],
+    dropped: Counter[str],
+) -> array[int]:
+    """Which of these samples may be used, in order; all where the spec asks for no comparison.
 
-    ``benchmark-picture``, ``benchmark-question``, ``near-duplicate``; empty where the spec asks
-    for no comparison.
+    The others are counted in ``dropped``: ``benchmark-picture``, ``benchmark-question``,
+    ``near-duplicate``. Each sample is read once, and each of its pictures decoded once.
     """
-    dropped: Counter[str] = Counter()
-    kept = array("q", numbers)
+    if spec.decontamination is None and spec.near_duplicates is None:
+        return numbers
     hasher = Hasher()
-    if spec.decontamination is not None:
-        theirs = _benchmarks(ctx, spec.decontamination, hasher)
-        reasons = [theirs.overlap(sample) for sample in stash.those(kept)]
-        dropped.update(reason for reason in reasons if reason is not None)
-        kept = array("q", (n for n, why in zip(kept, reasons, strict=True) if why is None))
+    theirs = earlier = None
+    if (asked := spec.decontamination) is not None:
+        theirs = _benchmarks(ctx, asked, hasher)
     if (near := spec.near_duplicates) is not None:
-        told = near_duplicates(
-            stash.those(kept), hasher, similarity=near.similarity, distance=near.picture_distance
-        )
-        firsts = array("q", (n for n, (_, again) in zip(kept, told, strict=True) if not again))
-        dropped["near-duplicate"] += len(kept) - len(firsts)
-        kept = firsts
-    return kept, dropped
+        earlier = Earlier(hasher, similarity=near.similarity, distance=near.picture_distance)
+    kept = array("q")
+    for number in numbers:
+        sample = stash[number]
+        why = None if theirs is None else theirs.overlap(sample)
+        if why is None and earlier is not None and earlier.holds(sample):
+            why = "near-duplicate"
+        if why is None:
+            kept.append(number)
+        else:
+            dropped[why] += 1
+    return kept
 
 
 def _benchmarks(ctx: Context, asked: Decontamination, hasher: Hasher) -> Benchmarks:

@@ -22,14 +22,13 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from m2r_train.api.datasynthesis import DataSynthesisSpec, Difficulty
+from m2r_train.api.datasynthesis import ALL_SPLITS, DataSynthesisSpec, Difficulty
 from m2r_train.api.runspec import recipe
 from m2r_train.core.difficulty import difficulty_of, drop_reason
 from m2r_train.core.records import Sample
-from m2r_train.core.rng import derive_seed
 from m2r_train.data.parquet import read_shard, write_file
 from m2r_train.data.roster import repeats
-from m2r_train.data.splits import Flags, deal
+from m2r_train.data.splits import Flags, deal, seeded
 from m2r_train.data.user import LeftOut
 from m2r_train.report.cards import CARD, dataset_card
 from m2r_train.report.funnel import RECORD_REASONS
@@ -46,15 +45,30 @@ _AHEAD = 2  # shards that a worker may be ahead of the journal: they are in memo
 _HEADER = b"\n"  # between a journal entry's counts (JSON) and its Parquet bytes
 
 Numbers: TypeAlias = "array[int]"  # eight bytes each: a list would need forty
-Measured = dict[int, tuple[float, float]]
-"""(accuracy, difficulty) of samples, by their numbers."""
+
+
+class Measured:
+    """(accuracy, difficulty) of samples, by their numbers: sixteen bytes each of ``count``."""
+
+    def __init__(self, count: int) -> None:
+        self.values = np.full((count, 2), np.nan)
+
+    def __contains__(self, number: int) -> bool:
+        return not np.isnan(self.values[number, 0])
+
+    def __setitem__(self, number: int, value: tuple[float, float]) -> None:
+        self.values[number] = value
+
+    def __getitem__(self, number: int) -> tuple[float, float]:
+        accuracy, difficulty = self.values[number].tolist()
+        return accuracy, difficulty
 
 
 def run(ctx: Context) -> dict[str, Any]:
     """Make the dataset of ``spec``; publishes ``dataset/<split>/*.parquet`` and its manifest.
 
     Samples lie on disk (``ctx.cache_dir``): memory holds a shard, and of each sample what routing
-    needs, some half a KiB.
+    needs, less than 200 bytes.
     """
     spec = cast("DataSynthesisSpec", ctx.run_spec.parsed_spec)
     shards = shards_of(spec.sources, spec.shards)
@@ -69,9 +83,8 @@ def run(ctx: Context) -> dict[str, Any]:
         if ctx.place.helps and spec.difficulty is None and not lessons:
             return {"step": ctx.done or 0, "steps": total}
         numbers += _given(ctx, spec, counts, samples)
-        unique = repeats(samples.roster.pick(numbers))
-        usable, dropped = cleaned(ctx, spec, samples, (numbers[i] for i in unique.kept))
-        dropped.update(duplicate=len(unique.duplicates), conflicting=len(unique.conflicting))
+        dropped: Counter[str] = Counter()
+        usable = cleaned(ctx, spec, samples, _unique(samples, numbers, dropped), dropped)
         chains: dict[str, Any] = {}
         if lessons:
             asked = teaching.pupils(spec, samples, usable)
@@ -82,7 +95,7 @@ def run(ctx: Context) -> dict[str, Any]:
         if ctx.place.helps and spec.difficulty is None:
             return {"step": ctx.done or 0, "steps": total}
         splits = _route(spec, samples, usable, ctx.seed)
-        measured: Measured = {}
+        measured = Measured(0)
         if spec.difficulty is not None:
             measured = _measured(
                 ctx, spec, samples, splits["rlvr"], len(shards) + lessons, total, dropped
@@ -211,16 +224,26 @@ def _given(
     return out
 
 
+def _unique(samples: Gathered, numbers: Numbers, dropped: Counter[str]) -> Numbers:
+    """Those that nothing before them asks as well, in order; the others are counted."""
+    found = repeats(samples.roster, numbers)
+    dropped.update(duplicate=len(found.duplicates), conflicting=len(found.conflicting))
+    return array("q", (numbers[i] for i in found.kept))
+
+
 def _route(
     spec: DataSynthesisSpec, samples: Gathered, usable: Sequence[int], seed: int
 ) -> dict[str, Numbers]:
     """Disjoint splits; a sample goes only where its source may, and to SFT only with a chain."""
-    allowed = {source.name: set(source.splits) for source in spec.sources}
+    feeding: dict[str, list[str]] = {
+        split: [source.name for source in spec.sources if split in source.splits]
+        for split in ALL_SPLITS
+    }
     roster = samples.roster.pick(usable)
     sound = np.frombuffer(roster.sound, bool)
 
     def eligible(split: str) -> Flags:
-        flags = np.array([split in allowed[source] for source in roster.sources], bool)
+        flags = roster.sources.among(feeding[split])
         return flags & sound if split == "sft" else flags
 
     outputs = spec.outputs
@@ -253,7 +276,7 @@ def _measured(
                 accuracies = meter.accuracies(list(samples.those(chunks[k])))
             yield json.dumps(accuracies).encode()
 
-    out: Measured = {}
+    out = Measured(len(samples))
     keys = [f"s{first + k}/difficulty" for k in range(len(chunks))]
     if spec.generator.endpoint is not None:  # it may answer otherwise on another day
         ids = samples.roster.ids
@@ -283,12 +306,10 @@ def _drop_reason(difficulty: Difficulty, sample: Sample, accuracies: list[float]
 
 def _in_order(samples: Gathered, numbers: Sequence[int], measured: Measured, seed: int) -> Numbers:
     """Those that were kept, in ascending difficulty; ties by a seeded hash of the id."""
-    ids = samples.roster.ids
-    kept = sorted(
-        (n for n in numbers if n in measured),
-        key=lambda n: (measured[n][1], derive_seed(seed, "order", ids[n]), ids[n]),
-    )
-    return array("q", kept)
+    index = np.asarray(numbers, np.int64)
+    kept = index[~np.isnan(measured.values[index, 1])]
+    hashes = seeded(seed, "order", samples.roster.ids.pick(kept), len(kept))
+    return array("q", kept[np.lexsort((hashes, measured.values[kept, 1]))].tobytes())
 
 
 def _names(ids: Sequence[str]) -> str:
@@ -307,12 +328,13 @@ def _write(
     chains: Mapping[str, Any],
 ) -> None:
     """The files of ``dataset/``, one row group in memory at a time."""
+    spec = cast("DataSynthesisSpec", ctx.run_spec.parsed_spec)
     tasks: dict[str, Counter[str]] = {split: Counter() for split in splits}
 
     def row(split: str, number: int) -> Sample:
         sample = samples[number]
         tasks[split][sample.task] += 1
-        if split != "rlvr" or number not in measured:
+        if split != "rlvr" or spec.difficulty is None:
             return sample
         accuracy, hardness = measured[number]
         return sample.with_(accuracy=accuracy, difficulty=hardness)

@@ -18,8 +18,12 @@ from unit.data.photos import encoded
 from unit.stages.test_teaching import context
 
 from m2r_train.api.datasynthesis import Source
+from m2r_train.core.records import Sample
 from m2r_train.data import parquet, stash
+from m2r_train.data.roster import repeats
+from m2r_train.data.splits import deal
 from m2r_train.stages import synthesize, teaching
+from m2r_train.stages.gathering import Gathered
 from m2r_train.stages.making import make_shard, shards_of
 from m2r_train.store import LocalStore
 
@@ -67,6 +71,40 @@ def test_memory_does_not_grow_with_the_pictures(
     peak(tmp_path, 10)  # imports
     few, many = peak(tmp_path, 40), peak(tmp_path, 140)
     assert many - few < 100 * 3 * SIDE**2 / 8  # the pictures are 100 * 3 * SIDE**2 bytes more
+
+
+def test_a_sample_costs_less_than_200_bytes_of_memory(tmp_path: Path) -> None:
+    """What is kept of it, and at the peak what de-duplication and routing hold beside."""
+    count = 3000
+
+    def one(n: int) -> Sample:
+        return Sample(
+            id=f"question-{n:09d}",
+            domain="general",
+            task="sums",
+            source="".join(["o", "wn"]),  # read from a file, every text is an object of its own
+            question=f"What is {n} + 3?",
+            answer=str(n + 3),
+            answer_type="number",
+            reward="exact",
+        )
+
+    def through(samples: Gathered, sizes: dict[str, int], numbers: range) -> None:
+        samples.put_all(map(one, numbers))
+        kept = repeats(samples.roster, numbers).kept
+        flags = {split: np.ones(len(kept), bool) for split in sizes}
+        deal(samples.roster.pick(kept), sizes, 0, eligible=flags)
+
+    with Gathered(tmp_path) as warm:
+        through(warm, {"rlvr": 9}, range(10))
+    with Gathered(tmp_path) as samples:
+        tracemalloc.start()
+        try:
+            through(samples, {"rlvr": count - 100, "eval": 100}, range(count))
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak / count < 200
 
 
 def test_workers_are_not_far_ahead_of_the_journal(
