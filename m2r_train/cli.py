@@ -84,7 +84,10 @@ def root(
 
 @app.command()
 def run(
-    file: Files,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option("-f", "--file", help="Manifest file or folder; may be repeated."),
+    ] = None,
     store: StoreUri = None,
     endpoint: Endpoint = None,
     seed: Annotated[
@@ -92,8 +95,39 @@ def run(
     ] = None,
     summary: Annotated[Path | None, typer.Option(help="Write a JSON summary here.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Run nothing: show a cluster's runs (docs/watch.md).")
+    ] = False,
+    namespace: Annotated[
+        str | None, typer.Option("-n", "--namespace", help="With --watch: runs of this namespace.")
+    ] = None,
+    all_namespaces: Annotated[
+        bool, typer.Option("-A", "--all-namespaces", help="With --watch: runs of all namespaces.")
+    ] = False,
+    kubeconfig: Annotated[
+        Path | None, typer.Option(help="With --watch: how to log in; else $KUBECONFIG.")
+    ] = None,
+    context: Annotated[str | None, typer.Option(help="With --watch: the file's context.")] = None,
+    until_done: Annotated[
+        bool, typer.Option("--until-done", help="With --watch: end when all runs have ended.")
+    ] = False,
 ) -> None:
-    """Run manifests on this machine, in the order of their references; resumes what is there."""
+    """Run manifests on this machine, in the order of their references; resumes what is there.
+
+    With --watch: show the runs of a cluster instead.
+    """
+    _check_modes(
+        watch,
+        here={"--store": store, "--endpoint": endpoint, "--seed": seed, "--summary": summary,
+              "--report": report},
+        there={"--namespace": namespace, "--all-namespaces": all_namespaces or None,
+               "--kubeconfig": kubeconfig, "--context": context,
+               "--until-done": until_done or None},
+    )  # fmt: skip
+    if watch:
+        raise SystemExit(_watch(file, namespace, all_namespaces, kubeconfig, context, until_done))
+    if not file:
+        raise SpecError("--file: is required; name manifests with -f, or watch a cluster (--watch)")
     from m2r_train.api import load_manifests, order
     from m2r_train.api.runspec import RunStorage
     from m2r_train.engine.ranks import RANK, seat_here
@@ -135,6 +169,40 @@ def run(
             progress.note(f"report: {report}")
     if summary is not None:
         _write(summary, json.dumps(summarise(finished), indent=1, sort_keys=True) + "\n")
+
+
+def _check_modes(watch: bool, *, here: dict[str, object], there: dict[str, object]) -> None:
+    """Options that the chosen way of ``m2r run`` does not have are no silent no-ops."""
+    for name, value in (here if watch else there).items():
+        if value is not None:
+            remedy = "leave it out" if watch else "add --watch"
+            raise SpecError(f"{name}: {'not with' if watch else 'only with'} --watch; {remedy}")
+
+
+def _watch(
+    file: list[Path] | None,
+    namespace: str | None,
+    all_namespaces: bool,
+    kubeconfig: Path | None,
+    context: str | None,
+    until_done: bool,
+) -> int:
+    """Show a cluster's runs; the exit code."""
+    try:
+        from m2r_train.clusterwatch.watching import watch
+    except ImportError as error:
+        raise ConfigError(f"--watch: {error}; install m2r[watch]") from error
+    try:
+        return watch(
+            file or (),
+            namespace=namespace,
+            all_namespaces=all_namespaces,
+            kubeconfig=kubeconfig,
+            context=context,
+            until_done=until_done,
+        )
+    except KeyboardInterrupt:  # not "goes on from the last checkpoint": nothing was run
+        return _INTERRUPTED
 
 
 @app.command()

@@ -23,7 +23,7 @@ from setup_env import ROOT, SetupError, bootstrap, tool_env
 
 MASTER = "all"
 TRAIN = ["--extra", "train", "--extra", "video"]
-RUN = ["--group", "build", *TRAIN, "--extra", "operator"]
+RUN = ["--group", "build", *TRAIN, "--extra", "operator", "--extra", "watch"]
 # What torch's Linux wheel asks for and a machine without a GPU can do without, if it gets stand-ins
 # for the libraries that torch is linked with: see `images/cuda_stubs.py`. A pattern of names.
 GPU_ONLY = re.compile(
