@@ -153,3 +153,10 @@ bench-vllm: setup-rollout  ## generation against bare vLLM's, and the share of w
 .PHONY: bench-ranks
 bench-ranks: setup-dev  ## steps with two processes of one thread, against one process of one thread
 	@$(VENV)/python bench/bench_ranks.py
+
+.PHONY: bench-metrics bench-report
+bench-metrics: setup-dev  ## series and seconds of a pod's scrape, and metrics' share of a step
+	@$(VENV)/python bench/bench_metrics.py
+
+bench-report: setup-dev  ## seconds and size of the report of a run of 1,000 steps
+	@$(VENV)/python bench/bench_report.py

@@ -441,6 +441,29 @@ def traces(
 
 
 @app.command()
+def export(
+    runs: Annotated[list[str], typer.Argument(help="Run folders in a store, or a store's root.")],
+    to: Annotated[str, typer.Option("--to", help="tensorboard, mlflow or wandb.")],
+    out: Annotated[
+        str | None,
+        typer.Option("-o", "--out", help="Folder; for mlflow its tracking URI."),
+    ] = None,
+    project: Annotated[str, typer.Option(help="Experiment or project of the tracker.")] = "m2r",
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on until the runs have ended.")
+    ] = False,
+    endpoint: Endpoint = None,
+) -> None:
+    """Write runs to a tracker: figures of every step, config, scores, samples. Adds what is new."""
+    from m2r_train.exporting import export as export_runs
+    from m2r_train.trackers import open_tracker
+
+    tracker = open_tracker(to, out, project)
+    export_runs(runs, tracker, endpoint=endpoint, follow=follow, tell=typer.echo)
+    typer.echo(tracker.where())
+
+
+@app.command()
 def score(
     benchmark: Annotated[
         str,

@@ -227,9 +227,9 @@ def _view(run: StoredRun, runs: Mapping[str, StoredRun], steps: Sequence[int] = 
         name=run.spec.metadata.name,
         spec=run.spec.spec,
         status="Succeeded" if head is not None and head.done else "Running",
-        history=_records(run, "history.jsonl"),
-        timings=_records(run, "timings.jsonl"),
-        traces=traces or _records(run, "traces.jsonl"),
+        history=records(run, "history.jsonl"),
+        timings=records(run, "timings.jsonl"),
+        traces=traces or records(run, "traces.jsonl"),
         whole_traces=bool(traces),
         results=run.json("eval/results.json"),
         dataset_stats=_dataset_stats(run),
@@ -237,7 +237,7 @@ def _view(run: StoredRun, runs: Mapping[str, StoredRun], steps: Sequence[int] = 
     )
 
 
-def _records(run: StoredRun, name: str) -> list[dict[str, Any]]:
+def records(run: StoredRun, name: str) -> list[dict[str, Any]]:
     """From the published records, or from the newest checkpoint while the run goes on."""
     published = run.lines(f"records/{name}")
     head = read_head(run.store)

@@ -33,7 +33,7 @@ ARGUMENTS = {
     MASTER: ["--group", "build", "--all-extras"],
     "bench": [*RUN, "--extra", "dev", "--extra", "distributed", "--extra", "bench"],
     "build": ["--group", "build"],
-    "dev": [*RUN, "--extra", "dev", "--extra", "distributed"],
+    "dev": [*RUN, "--extra", "dev", "--extra", "distributed", "--extra", "trackers"],
     "operator": ["--extra", "operator"],
     "rollout-cpu": [*RUN, "--extra", "dev", "--group", "rollout-cpu"],
     "run": RUN,
