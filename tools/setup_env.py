@@ -1,5 +1,6 @@
 """Set-up from nothing: ``python3 tools/setup_env.py [run|dev|bench|all]`` makes ``.venv``, and
-``... rollout-cpu`` makes ``.venv-rollout``, which has vLLM for CPUs besides all of ``dev``.
+``... rollout-cpu`` makes ``.venv-rollout``, which has vLLM for CPUs besides all of ``dev``;
+``... docs`` makes ``.venv-docs`` with what builds the documentation site, without the project.
 
 Standard library only, no root, no compiler. Two steps: uv, at the version and hashes of
 ``requirements/setup.lock``, goes into the user's cache (``$M2R_CACHE``, else
@@ -38,7 +39,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SETS = ("run", "dev", "bench", "all")  # each one contains those before it
-APART = {"rollout-cpu": ".venv-rollout"}  # sets with a folder of their own: docs/adr/0007
+# Sets with a folder of their own: docs/adr/0007.
+APART = {"rollout-cpu": ".venv-rollout", "docs": ".venv-docs"}
+BARE = ("docs",)  # without the project
 STATE = "m2r-setup.json"
 # Settings of pip that uv knows by another name: a mirror or an own CA is set up once for both.
 PIP_TO_UV = {
@@ -202,8 +205,9 @@ def make_environment(uv: Path, venv: Path, which: str) -> None:
     lock = f"requirements/{which}.lock"
     sync = [str(uv), "pip", "sync", *quiet, "--python", python, "--require-hashes", lock]
     run(sync, "check the network, the disk's free space (8 GB) and pip's or uv's index settings")
-    own = ["--quiet", "--no-deps", "--no-build-isolation", "--offline", "--editable", "."]
-    run([str(uv), "pip", "install", "--python", python, *own], "check pyproject.toml")
+    if which not in BARE:
+        own = ["--quiet", "--no-deps", "--no-build-isolation", "--offline", "--editable", "."]
+        run([str(uv), "pip", "install", "--python", python, *own], "check pyproject.toml")
     write_state(venv, wanted)
 
 
@@ -214,7 +218,8 @@ def setup(which: str) -> Path:
     with locked(cache_dir() / "locks" / f"{name}.lock"):
         if not satisfied(read_state(venv), which):
             uv, _ = bootstrap()
-            say(f"{venv} from requirements/{which}.lock (first time: about 3 GB to download)")
+            size = "" if which in BARE else " (first time: about 3 GB to download)"
+            say(f"{venv} from requirements/{which}.lock{size}")
             make_environment(uv, venv, which)
             say(f"ready after {time.monotonic() - start:.1f} s")
     return venv / "bin" / "python"

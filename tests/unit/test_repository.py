@@ -29,7 +29,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 REQUIRED = {"pyproject.toml", "README.md", "Makefile", "CHANGELOG.md", "operator", "m2r_train"}
 REQUIRED |= {"crds", "tests", "examples", "docs", "bench", ".ci"}
 OPTIONAL = {"images", "charts", "requirements", "tools", "CONTRIBUTING.md", "LICENSE"}
-OPTIONAL |= {".gitignore", ".dockerignore", ".gitattributes"}
+OPTIONAL |= {"mkdocs.yml", ".gitignore", ".dockerignore", ".gitattributes"}
 MADE = {
     "m2r-store",
     "quickstart-report.html",
@@ -37,6 +37,8 @@ MADE = {
     ".git",
     ".venv",
     ".venv-rollout",
+    ".venv-docs",
+    "site",
     ".hypothesis",
 }
 
