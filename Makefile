@@ -72,6 +72,8 @@ check: setup-dev  ## lint, format, types, import contracts
 verify: setup-dev setup-docs  ## locks, CRDs, chart, generated docs are what their sources say; the site builds
 	@NO_MKDOCS_2_WARNING=1; export NO_MKDOCS_2_WARNING; \
 	$(call all_of,"python tools/lock.py check" "m2r crds --check" "python tools/chart.py check" "python tools/dashboards check" "../../$(MKDOCS)")
+verify: setup-dev  ## locks, CRDs, chart and generated docs are what their sources say
+	@$(call all_of,"python tools/lock.py check" "m2r crds --check" "python tools/chart.py check" "python tools/dashboards check" "python tools/experiments page --check")
 
 ##@ Cluster
 .PHONY: cluster-up cluster-down
@@ -106,6 +108,14 @@ clean:  ## remove .venv and caches in the tree; stores, reports and the user's c
 	@rm -rf .venv .venv-rollout .venv-docs site .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache dist
 
 ##@ Measure
+.PHONY: experiments experiments-page
+experiments: setup-dev  ## run what has no result yet of examples/experiments, write docs/experiments.md
+	@$(VENV)/python tools/experiments run $(ARGS)
+	@$(VENV)/python tools/experiments page
+
+experiments-page: setup-dev  ## docs/experiments.md and its pictures, from bench/results/experiments
+	@$(VENV)/python tools/experiments page
+
 .PHONY: bench-sim bench-rewards bench-rlvr bench-rlvr-larger bench-sft bench-logprobs bench-losses bench-resume
 .PHONY: bench-recovery bench-operator bench-checkpoint bench-scorers bench-synthesis bench-healthy
 bench-sim: setup-bench  ## pictures, videos and questions a second; 10 000 labels checked again

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
@@ -49,7 +50,7 @@ class Experiment:
 
     def runs(self, seed: int) -> list[Run]:
         """The runs of a seed, the fixed ones among them, in order of references."""
-        return identified(planned(self.sweep, str(seed)))
+        return list(_runs(self.sweep, seed))
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,9 @@ class Run:
 
 def experiments(names: Sequence[str] = (), folder: Path = FOLDER) -> list[Experiment]:
     """Those of ``names``, or all; SpecErrors for a name that there is not."""
-    found = {p.parent.name: Experiment(p.parent.name, p.parent) for p in folder.glob("*/sweep.yaml")}
+    found = {
+        p.parent.name: Experiment(p.parent.name, p.parent) for p in folder.glob("*/sweep.yaml")
+    }
     lines = []
     for name in names:
         if name not in found:
@@ -86,6 +89,12 @@ def experiments(names: Sequence[str] = (), folder: Path = FOLDER) -> list[Experi
     if lines:
         raise SpecErrors(lines)
     return [found[name] for name in (names or sorted(found))]
+
+
+@cache
+def _runs(sweep: Path, seed: int) -> tuple[Run, ...]:
+    """Read once a process: reading and checking manifests is most of what a plan takes."""
+    return tuple(identified(planned(sweep, str(seed))))
 
 
 def identified(runs: Iterable[Planned]) -> list[Run]:

@@ -1,7 +1,7 @@
 """How long a run takes on one thread: a line through what was measured, by the run's spec.
 
-CPU-seconds of an Intel Xeon with AVX-512 and AMX, one thread, of runs of examples/experiments/base
-in small; figures and command in docs/experiments.md. Another machine differs, not the proportions.
+CPU-seconds of an Intel Xeon with AVX-512 and AMX. Their sum over the quickstart is what that took
+on two cores (bench/results/2026-11-23-quickstart.md). Another machine differs, not the proportions.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def seconds(run: Run, questions: int) -> float:
     if isinstance(spec, RLVRSpec):
         completions = spec.steps * spec.rollout.prompts_per_step * spec.rollout.group_size
         held_out = spec.evaluation
-        asked = 0 if held_out is None else held_out.samples * (2 + spec.steps // held_out.every_steps)
+        asked = (
+            0 if held_out is None else held_out.samples * (2 + spec.steps // held_out.every_steps)
+        )
         return START + completions * (COMPLETION + TRAINED) + asked * COMPLETION
     generation = cast("EvalSpec", spec).generation
     return START + questions * (generation.samples_per_question + generation.greedy) * COMPLETION

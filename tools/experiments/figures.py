@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
@@ -16,7 +17,7 @@ from m2r_train.report.arms import band, points_of
 from m2r_train.report.series import Point
 from m2r_train.reporting import StoredRun
 
-MOST_SEEDS: Final = 10  # of which results are looked for beyond those that are asked for
+_SEED: Final = re.compile(r"-s([0-9]+)$")  # as m2r sweep names runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,12 +89,12 @@ def outcome(experiment: Experiment, have: Mapping[str, kept.Kept]) -> Outcome:
 
 def _by_seed(experiment: Experiment, have: Mapping[str, Any]) -> dict[int, list[Run]]:
     """The kept runs of the seeds that are asked for, and of others that have a result."""
+    asked = experiment.seeds
+    told = (_SEED.search(one["name"]) for one in have.values())
     found = {}
-    for seed in sorted({*experiment.seeds, *range(MOST_SEEDS)}):
+    for seed in sorted({*asked, *(int(match[1]) for match in told if match)}):
         runs = [one for one in experiment.runs(seed) if one.is_kept]
-        if seed in experiment.seeds or any(
-            one.recipe in have and one.planned.arm for one in runs
-        ):
+        if seed in asked or any(one.recipe in have and one.planned.arm for one in runs):
             found[seed] = runs
     return found
 

@@ -44,7 +44,9 @@ def kept_of(run: Run, stored: StoredRun) -> Kept:
         "uid": stored.spec.metadata.uid,
         "scores": benchmarks,
         "protocols": results.get("protocols", {}),
-        "answers": {name: _answers(stored.lines(f"eval/samples/{name}.jsonl")) for name in benchmarks},
+        "answers": {
+            name: _answers(stored.lines(f"eval/samples/{name}.jsonl")) for name in benchmarks
+        },
         "history": _columns(stored.lines("records/history.jsonl")),
     }
 

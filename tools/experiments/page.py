@@ -18,14 +18,15 @@ PICTURES: Final = "experiments"
 _HEAD: Final = """\
 # Experiments
 
-What the paper claims and leaves open, run in small: a model of 1.2 million parameters, simulated rooms, minutes a run.
-A verdict here is about this scale; each experiment's README says what it can and cannot tell. Every figure on this
-page is made by `make experiments-page` from the JSON files in `bench/results/experiments`; `make experiments` makes
-those that are missing, on this machine.
+What the paper claims and leaves open, run in small: a model of 1.2 million parameters, simulated
+rooms, minutes a run. A verdict here is about this scale; each experiment's README says what it can
+and cannot tell. Every figure on this page is made by `make experiments-page` from the JSON files in
+`bench/results/experiments`; `make experiments` makes those that are missing, on this machine.
 
-A seed is the unit: the advantage of the claim's treatment is taken within each seed, and its mean has a 95 % interval
-by Student's t over the seeds. *falsified*: the interval excludes an advantage above the margin. *holds*: it lies above the
-margin, and p after Holm is below 0.05. *undecided*: anything else ([sweeps](sweeps.md)).
+A seed is the unit: the advantage of the claim's treatment is taken within each seed, and its mean
+has a 95 % interval by Student's t over the seeds. *falsified*: the interval excludes an advantage
+above the margin. *holds*: it lies above the margin, and p after Holm is below 0.05. *undecided*:
+anything else ([sweeps](sweeps.md)). Bands and whiskers of the pictures are the range of the seeds.
 """
 
 
@@ -67,7 +68,12 @@ def write(files: Mapping[str, str], docs: Path = DOCS) -> list[Path]:
 
 def _summary(outcomes: Sequence[Outcome]) -> str:
     rows = [
-        [f"[{o.experiment.name}](#{o.experiment.name})", o.claim.text, o.word, f"{o.made} of {o.wanted}"]
+        [
+            f"[{o.experiment.name}](#{o.experiment.name})",
+            o.claim.text,
+            o.word,
+            f"{o.made} of {o.wanted}",
+        ]
         for o in outcomes
     ]
     return _table(["experiment", "claim", "verdict here", "results"], rows)
@@ -78,7 +84,10 @@ def _section(one: Outcome, drawn: Sequence[str]) -> str:
     lines = [f"## {name}", "", f"**Claim.** {one.claim.text} ({one.claim.source})", ""]
     lines += [f"**Falsified when.** {one.claim.breaks}", ""]
     lines += [f"**Here: {one.word}.** {_why(one)}", ""]
-    lines += [f"Manifests and what they can tell: [examples/experiments/{name}]({_link(name)}).", ""]
+    lines += [
+        f"Manifests and what they can tell: [examples/experiments/{name}]({_link(name)}).",
+        "",
+    ]
     if one.missing:
         lines += [_missing(one), ""]
     if one.figures:
@@ -145,8 +154,14 @@ def _scores(one: Outcome) -> str:
             spread = "" if score["deviation"] is None else f" ± {score['deviation']:.1f}"
             own = cells.setdefault((score["run"], score["figure"]), {})
             own[score["arm"]] = f"{score['mean']:.1f}{spread} ({score['n']})"
-    rows = [[run, figure, *(own.get(arm, "") for arm in arms)] for (run, figure), own in cells.items()]
-    before = "" if one.before is None else f" The cold start that the arms share scores {one.before:.1f} overall."
+    rows = [
+        [run, figure, *(own.get(arm, "") for arm in arms)] for (run, figure), own in cells.items()
+    ]
+    before = (
+        ""
+        if one.before is None
+        else f" The cold start that the arms share scores {one.before:.1f} overall."
+    )
     note = f"\nPercent: mean ± standard deviation over the seeds (number of seeds).{before}"
     return _table(["evaluation", "figure", *arms], rows) + note
 

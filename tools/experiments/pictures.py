@@ -37,7 +37,9 @@ def pictures(outcome: Outcome) -> dict[str, str]:
         return {}
     arms, name = list(figures["arms"]), outcome.experiment.name
     made = {
-        f"{name}-{title.split(':')[0]}.svg": standalone(str(drawn), f"{title}, percent", arms)
+        f"{name}-{title.partition(':')[0]}-scores.svg": standalone(
+            str(drawn), f"{title}, percent", arms
+        )
         for title, drawn in score_pictures(figures["scores"], arms)
     }
     wanted = {_HELD_OUT, *(one.curve for one in outcome.claim.measures)}
@@ -54,7 +56,8 @@ def standalone(
     svg: str, title: str, arms: Sequence[str], drawn: Sequence[str] | None = None
 ) -> str:
     """The chart with its style, a title, and a legend of the arms that are ``drawn``."""
-    width, height = (float(one) for one in svg.split('viewBox="0 0 ', 1)[1].split('"')[0].split())
+    box = svg.partition('viewBox="0 0 ')[2].partition('"')[0]
+    width, height = (float(one) for one in box.split())
     inner = svg.replace("<svg ", f'<svg y="{_TOP}" width="{width:g}" height="{height:g}" ', 1)
     legend, left = [], 10.0
     for number, arm in enumerate(arms):
