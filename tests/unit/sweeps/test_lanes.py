@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from m2r_train.api import DataSynthesisSpec, RunSpec, SpecError, resolved
+from m2r_train.api import ConfigError, DataSynthesisSpec, RunSpec, resolved
 from m2r_train.api.runspec import RunMetadata, RunStorage
 from m2r_train.runner import carried
 from m2r_train.stages.stop import StopRequest
@@ -64,7 +64,7 @@ def test_a_lane_carries_runs_outlives_an_error_and_is_started_anew_after_a_kill(
     missing = {"sources": [source], "outputs": {"sft": 0, "rlvr": 4, "eval": 0}}
     with pytest.raises(LaneError, match=r"inputs has no 'sources\[0\]\.dataset'") as told:
         lane(data_run(tmp_path, "two", **missing))
-    assert told.value.exit_code == SpecError.exit_code
+    assert told.value.exit_code == ConfigError.exit_code
     second = lane(data_run(tmp_path, "three"))
     assert (first["digest"], lane.pid) == (second["digest"], pid)
 
