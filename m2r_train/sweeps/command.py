@@ -32,11 +32,7 @@ def planned(file: Path, seeds: str | None) -> list[Planned]:
     sweep = load_sweep(file)
     if seeds is not None:
         sweep = sweep.model_copy(update={"seeds": parse_seeds(seeds)})
-    runs = expand(sweep, load_base(sweep, file), file)
-    for run in runs:
-        with naming(run.resource.where):
-            refuse_unsupported(run.resource.spec)
-    return runs
+    return expand(sweep, load_base(sweep, file), file)
 
 
 def board_of(runs: list[Planned], store: RunStorage, cache_dir: Path) -> Board:
@@ -48,6 +44,9 @@ def board_of(runs: list[Planned], store: RunStorage, cache_dir: Path) -> Board:
 
 def run_sweep(board: Board, lanes: int, stop: StopRequest) -> None:
     """Runs what is not done. Raises `RunsFailed` for failures, ``Preempted`` for a stop."""
+    for run in board.runs:  # before the first has run for hours
+        with naming(run.resource.where):
+            refuse_unsupported(run.resource.spec)
     with Progress() as progress:
         if lanes == 1:
 

@@ -58,26 +58,26 @@ def data_run(folder: Path, name: str, *, samples: int = 4, **more: Any) -> RunSp
 def test_a_lane_carries_runs_outlives_an_error_and_is_started_anew_after_a_kill(
     lane: Lane, tmp_path: Path
 ) -> None:
-    first = lane(data_run(tmp_path, "one"))
+    first = lane(data_run(tmp_path / "one", "data"))
     pid = lane.pid
     source = {"name": "given", "dataset": {"uri": "file:///none"}, "splits": ["rlvr"]}
     missing = {"sources": [source], "outputs": {"sft": 0, "rlvr": 4, "eval": 0}}
     with pytest.raises(LaneError, match=r"inputs has no 'sources\[0\]\.dataset'") as told:
-        lane(data_run(tmp_path, "two", **missing))
+        lane(data_run(tmp_path / "two", "data", **missing))
     assert told.value.exit_code == ConfigError.exit_code
-    second = lane(data_run(tmp_path, "three"))
+    second = lane(data_run(tmp_path / "three", "data"))
     assert (first["digest"], lane.pid) == (second["digest"], pid)
 
     with Progress(Console(quiet=True)) as progress:
-        here = data_run(tmp_path, "here")
+        here = data_run(tmp_path / "here", "data")
         outcome = carried(here, progress, tmp_path / "cache", StopRequest())
     assert outcome["digest"] == first["digest"], "what it makes is what this process makes"
 
     assert lane.process is not None
     lane.process.send_signal(signal.SIGKILL)
     with pytest.raises(LaneError, match="its process ended with -9; the same command tries again"):
-        lane(data_run(tmp_path, "four"))
-    assert lane(data_run(tmp_path, "four"))["digest"] == first["digest"]
+        lane(data_run(tmp_path / "four", "data"))
+    assert lane(data_run(tmp_path / "four", "data"))["digest"] == first["digest"]
     assert lane.pid != pid
 
 
@@ -97,4 +97,4 @@ def test_a_run_that_is_asked_to_stop_ends_soon_and_is_no_failure(
         with pytest.raises(LaneStopped):
             under_way.result(120)
     with pytest.raises(LaneStopped):
-        lane(data_run(tmp_path, "one"))
+        lane(data_run(tmp_path / "one", "data"))

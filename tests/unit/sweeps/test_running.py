@@ -17,7 +17,7 @@ from m2r_train.api.runspec import RunStorage
 from m2r_train.stages.stop import StopRequest
 from m2r_train.store import open_store
 from m2r_train.store.checkpoints import Run
-from m2r_train.sweeps.command import board_of, planned
+from m2r_train.sweeps.command import board_of, planned, run_sweep
 from m2r_train.sweeps.judging import finished_arms
 from m2r_train.sweeps.running import Board, carry_all
 from m2r_train.sweeps.telling import plan_rows, plan_table, sweep_summary, write_manifests
@@ -165,3 +165,15 @@ def test_the_runs_of_a_sweep_are_those_of_its_file_whatever_else_the_store_has(
         if (one.base, one.arm) == ("rlvr", "binary")
     }
     assert kinds == {"Binary"}
+
+
+def test_what_this_machine_cannot_do_is_written_for_a_cluster_and_refused_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("m2r_train.stages.support.why_no_vllm", lambda: "vllm is not installed")
+    arms = {"gpu": {"rlvr.spec.rollout.engine": "vllm"}}
+    one = board(tmp_path, arms=arms)
+    assert write_manifests(one.runs, tmp_path / "out")
+    with pytest.raises(ConfigError, match=r"rlvr-gpu-s0: spec\.rollout\.engine: "):
+        run_sweep(one, 1, StopRequest())
+    assert not (tmp_path / "store").exists(), "nothing has begun"
