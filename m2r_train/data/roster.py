@@ -98,14 +98,12 @@ class Roster:
         self.sets.append(self.shown.put((*sample.images, *(sample.video or ()))))
 
     def pick(self, rows: Sequence[int] | Rows) -> Roster:
-        """Those rows, in that order."""
+        """What routing needs of those rows, in that order: all but ``asked`` and ``meant``."""
         index = np.asarray(rows, np.int64)
         return Roster(
             ids=self.ids.pick(index),
             sources=self.sources.pick(index),
-            asked=_rows(self.asked, 16, index),
-            meant=_rows(self.meant, 8, index),
-            sound=_rows(self.sound, 1, index),
+            sound=bytearray(np.frombuffer(self.sound, np.uint8)[index].tobytes()),
             sets=array("q", np.frombuffer(self.sets, np.int64)[index].tobytes()),
             shown=self.shown,
         )
@@ -208,8 +206,3 @@ def _plain(text: str) -> str:
 
 def _digest(data: bytes, size: int) -> bytes:
     return hashlib.blake2b(data, digest_size=size).digest()
-
-
-def _rows(column: bytearray, width: int, index: Rows) -> bytearray:
-    table = np.frombuffer(column, np.uint8).reshape(-1, width)
-    return bytearray(table[index].tobytes())

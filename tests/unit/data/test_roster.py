@@ -84,8 +84,6 @@ def test_picked_rows_are_the_roster_of_those_samples(
     picked, alone = rostered(own).pick(rows), rostered([own[r] for r in rows])
     assert list(picked.ids) == list(alone.ids)
     assert list(picked.sources) == list(alone.sources)
-    assert picked.asked == alone.asked
-    assert picked.meant == alone.meant
     assert picked.sound == alone.sound
     assert together(picked.scenes().tolist()) == together(alone.scenes().tolist())
     found, told = repeats(rostered(own), rows), repeats(alone)
