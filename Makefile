@@ -71,9 +71,7 @@ check: setup-dev  ## lint, format, types, import contracts
 
 verify: setup-dev setup-docs  ## locks, CRDs, chart, generated docs are what their sources say; the site builds
 	@NO_MKDOCS_2_WARNING=1; export NO_MKDOCS_2_WARNING; \
-	$(call all_of,"python tools/lock.py check" "m2r crds --check" "python tools/chart.py check" "python tools/dashboards check" "../../$(MKDOCS)")
-verify: setup-dev  ## locks, CRDs, chart and generated docs are what their sources say
-	@$(call all_of,"python tools/lock.py check" "m2r crds --check" "python tools/chart.py check" "python tools/dashboards check" "python tools/experiments page --check")
+	$(call all_of,"python tools/lock.py check" "m2r crds --check" "python tools/chart.py check" "python tools/dashboards check" "python tools/experiments page --check" "../../$(MKDOCS)")
 
 ##@ Cluster
 .PHONY: cluster-up cluster-down
