@@ -8,7 +8,10 @@ from pathlib import Path
 
 import pytest
 import release as releases
+import yaml
 from cluster import Cluster
+from integration.chart.rendering import LOADER
+from integration.chart.schemas import MONITORING, PROMETHEUS_OPERATOR, module
 from release import Release, make_adoptable, restore_crds
 
 from images import build
@@ -36,3 +39,18 @@ def release(
     yield found
     found.uninstall()
     restore_crds(cluster)
+
+
+@pytest.fixture(scope="module")
+def monitoring(cluster: Cluster) -> Iterator[None]:
+    """The Prometheus operator's definitions, as a cluster that has it knows them."""
+    folder = module(PROMETHEUS_OPERATOR) / "example" / "prometheus-operator-crd"
+    definitions = []
+    for plural in MONITORING:
+        if cluster.try_get("crd", f"{plural}.monitoring.coreos.com") is None:
+            text = (folder / f"monitoring.coreos.com_{plural}.yaml").read_text()
+            cluster.apply(yaml.load(text, LOADER))
+            definitions.append(f"{plural}.monitoring.coreos.com")
+    yield
+    for name in definitions:
+        cluster.delete("crd", name)

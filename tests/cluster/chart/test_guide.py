@@ -1,4 +1,4 @@
-"""docs/install.md: each of its commands is run, in order, as it stands there."""
+"""docs/install.md: each of its commands is run, in order, as it stands there; other pages' too."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from pathlib import Path
 import gotools
 import pytest
 from cluster import Cluster
+from documented import commands_of, pages
 from release import CRDS, ROOT, Release, environment, make_adoptable, restore_crds
 from runs import manifests
 
 PAGE = (ROOT / "docs" / "install.md").read_text()
-NAMESPACES = ("m2r-system", "team-a")
+NAMESPACES = ("m2r-system", "team-a", "lab")
 ACCOUNT = "arn:aws:iam::111122223333:role/m2r-trainer"
 
 
@@ -215,6 +216,64 @@ def test_every_section_with_commands_is_run_by_a_test() -> None:
 @pytest.mark.parametrize("title", STEPS)
 def test_the_commands_of_a_section_work_as_they_stand(shell: Shell, title: str) -> None:
     STEPS[title](shell, *sections()[title])
+
+
+# The pages beside it, in an order in which their commands follow each other.
+OTHERS = (
+    "README.md",
+    "docs/index.md",
+    "docs/dashboards.md",
+    "docs/runbook.md",
+    "examples/own-reward/README.md",
+)
+
+
+def for_a_cluster(page: str) -> list[str]:
+    """The commands of a page that need a cluster. ``...`` at the end stands for more options."""
+    found = [c.text for c in commands_of(ROOT / page)]
+    return [
+        text.removesuffix(" ...")
+        for text in found
+        if text.startswith(("kubectl ", "helm ")) or "| kubectl " in text
+    ]
+
+
+def test_no_page_with_commands_for_a_cluster_is_left_out() -> None:
+    named = {page.relative_to(ROOT).as_posix() for page in pages()}
+    assert {page for page in named if for_a_cluster(page)} == {"docs/install.md", *OTHERS}
+
+
+def the_runbooks_run(cluster: Cluster) -> None:
+    """The run that the runbook looks at; it has no pods, as it waits for another one."""
+    cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "lab"}})
+    spec = {
+        "model": {"from": {"kind": "SFTJob", "name": "m2-ci"}},
+        "dataset": {"uri": "s3://lab/m2r/data"},
+    }
+    run = {
+        "apiVersion": "m2r.dev/v1alpha1",
+        "kind": "RLVRJob",
+        "metadata": {"name": "m2-rlvr"},
+        "spec": spec,
+    }
+    cluster.apply(run, namespace="lab")
+
+
+def test_the_commands_of_other_pages_work_as_they_stand(shell: Shell, monitoring: None) -> None:
+    """On one release; what several pages say is run once."""
+    adopt(shell)
+    install, *texts = dict.fromkeys(text for page in OTHERS for text in for_a_cluster(page))
+    assert install.startswith("helm install m2r ")
+    shell.run(install)
+    the_runbooks_run(shell.cluster)
+    ready = "kubectl --namespace m2r-system rollout status deployment/m2r-operator --timeout=5m"
+    told = {text: shell.run(text) + shell.run(ready) for text in texts}
+    assert "sftjob.m2r.dev/sft" in told["kubectl get m2r"]
+    assert "deployment.apps/m2r-operator" in "".join(told.values())
+    assert "rlvrjob.m2r.dev/varied created" in told[texts[-1]]
+    dashboards = shell.cluster.get("configmaps", namespace="m2r-system")["items"]
+    assert any(name.endswith(".json") for one in dashboards for name in one.get("data", {}))
+    shell.run("kubectl --namespace lab delete rlvrjob m2-rlvr")
 
 
 def test_every_file_and_value_that_the_page_names_exists() -> None:

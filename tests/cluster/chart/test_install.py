@@ -13,10 +13,8 @@ from pathlib import Path
 
 import pytest
 import release as releases
-import yaml
 from cluster import Cluster, ClusterError
-from integration.chart.rendering import LOADER, MATRIX, Helm
-from integration.chart.schemas import MONITORING, PROMETHEUS_OPERATOR, module
+from integration.chart.rendering import MATRIX, Helm
 from plays import play, sft
 from release import (
     CRDS,
@@ -221,25 +219,16 @@ def test_the_charts_s3_server_is_safe_for_runs_and_keeps_its_keys(
 
 
 @pytest.fixture(scope="module")
-def places(cluster: Cluster) -> Iterator[None]:
+def places(cluster: Cluster, monitoring: None) -> Iterator[None]:
     """The namespaces of the value sets, and the Prometheus operator's definitions."""
     made = []
     for name in ("m2r-system", "team-a", "team-b", "monitoring"):
         if cluster.try_get("namespace", name) is None:
             cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}})
             made.append(name)
-    folder = module(PROMETHEUS_OPERATOR) / "example" / "prometheus-operator-crd"
-    definitions = []
-    for plural in MONITORING:
-        if cluster.try_get("crd", f"{plural}.monitoring.coreos.com") is None:
-            text = (folder / f"monitoring.coreos.com_{plural}.yaml").read_text()
-            cluster.apply(yaml.load(text, LOADER))
-            definitions.append(f"{plural}.monitoring.coreos.com")
     yield
     for name in made:
         cluster.delete("namespace", name, wait=False)
-    for name in definitions:
-        cluster.delete("crd", name)
 
 
 @pytest.mark.parametrize("name", MATRIX)
