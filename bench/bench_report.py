@@ -14,14 +14,16 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
+from math import isnan, nan
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT)]
@@ -29,6 +31,7 @@ sys.path[:0] = [str(ROOT)]
 import numpy as np  # noqa: E402
 from PIL import Image  # noqa: E402
 
+from m2r_train.api.common import JobSpec  # noqa: E402
 from m2r_train.api.rlvr import RLVRSpec  # noqa: E402
 from m2r_train.api.runspec import RunMetadata, RunSpec, RunStorage, resolved  # noqa: E402
 from m2r_train.api.sft import SFTSpec  # noqa: E402
@@ -84,7 +87,7 @@ def records(steps: int, tasks: int, names: Sequence[str], *, rlvr: bool) -> dict
     history, timings = History(), History()
     for step in range(steps):
         figures: dict[str, Any] = dict(zip(names, map(float, rng.random(len(names))), strict=True))
-        task = {"task": f"Task{step % tasks}", "prompts": 256} if rlvr else {}
+        task: dict[str, Any] = {"task": f"Task{step % tasks}", "prompts": 256} if rlvr else {}
         history.append({"step": step, **figures, **task})
         timings.append({"step": step, **dict(zip(PHASES, map(float, rng.random(6)), strict=True))})
     every = max(1, steps // TRACED)
@@ -103,7 +106,7 @@ def records(steps: int, tasks: int, names: Sequence[str], *, rlvr: bool) -> dict
 def make_store(home: Path, steps: int, tasks: int) -> Iterator[Path]:
     """Folders of an SFT run and of an RLVR run."""
     given = {"model": {"preset": "tiny"}, "dataset": {"uri": "file:///data"}}
-    specs = {
+    specs: dict[Literal["SFTJob", "RLVRJob"], JobSpec] = {
         "SFTJob": SFTSpec.model_validate(given),
         "RLVRJob": RLVRSpec.model_validate({**given, "steps": steps}),
     }
@@ -125,20 +128,25 @@ def make_store(home: Path, steps: int, tasks: int) -> Iterator[Path]:
         yield folder
 
 
-def report(folders: Sequence[Path], out: Path, steps: Sequence[int] = ()) -> tuple[float, int]:
-    """Seconds of the command, bytes of the page."""
+def report(
+    folders: Sequence[Path], out: Path, steps: Sequence[int] = ()
+) -> tuple[float, float, int]:
+    """Seconds of the command and of processors in it, bytes of the page."""
     chosen = [part for step in steps for part in ("--step", str(step))]
-    begun = time.perf_counter()
+    begun, before = time.perf_counter(), os.times()
     subprocess.run(
         [sys.executable, "-m", "m2r_train", "report", *map(str, folders), "-o", str(out), *chosen],
         check=True, stdout=subprocess.DEVNULL,
     )  # fmt: skip
-    return time.perf_counter() - begun, out.stat().st_size
+    seconds, after = time.perf_counter() - begun, os.times()
+    own = after.children_user + after.children_system
+    return seconds, own - before.children_user - before.children_system, out.stat().st_size
 
 
 def row(name: str, values: Sequence[float], bound: float, unit: str, scale: float = 1.0) -> str:
     low, middle, high = (scale * f(values) for f in (min, median, max))
-    return f"| {name} | {low:.2f} | {middle:.2f} | {high:.2f} | {scale * bound:g} {unit} |"
+    limit = "" if isnan(bound) else f"{scale * bound:g} {unit}"
+    return f"| {name} | {low:.2f} | {middle:.2f} | {high:.2f} | {limit} |"
 
 
 def main() -> int:
@@ -156,8 +164,9 @@ def main() -> int:
         some = range(0, args.steps, max(2, args.steps // 20 * 2))
         for name, steps in (("page", ()), (f"with {len(some)} steps in full", tuple(some))):
             rounds = [report(folders, Path(home) / "r.html", steps) for _ in range(args.rounds)]
-            seconds, sizes = [s for s, _ in rounds], [float(n) for _, n in rounds]
+            seconds, sizes = [s for s, _, _ in rounds], [float(n) for _, _, n in rounds]
             print(row(f"{name}, seconds", seconds, MOST_SECONDS, "s"))
+            print(row(f"{name}, CPU seconds", [c for _, c, _ in rounds], nan, "s"))
             print(row(f"{name}, size", sizes, MOST_BYTES, "MB", 1e-6))
             missed |= median(seconds) > MOST_SECONDS or max(sizes) > MOST_BYTES
     return int(missed)

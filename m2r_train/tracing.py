@@ -41,7 +41,7 @@ def traces_of(
 
     ``DataError`` where nothing fits, which says what is there.
     """
-    found = run.lines(trace_key(step))
+    found: Sequence[Trace] = run.lines(trace_key(step))
     if not found:
         kept = traced_steps(run)
         raise DataError(

@@ -72,7 +72,7 @@ class MLflow:
         )
 
     def _last(self, run_id: str, name: str) -> int:
-        return max(m.step for m in self._client.get_metric_history(run_id, name))
+        return max(int(m.step) for m in self._client.get_metric_history(run_id, name))
 
     def _put(self, run_id: str, metrics: Sequence[Metric]) -> None:
         for part in _parts(metrics, _BATCH):

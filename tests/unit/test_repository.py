@@ -51,7 +51,8 @@ UNSAFE_CALLS = {"eval", "exec", "__import__"}
 # A reward of the user's own is code by its nature: one process runs it, apart (docs/adr/0015).
 RUNS_A_USERS_FILE = ROOT / "m2r_train" / "ownrewards" / "worker.py"
 # Import name -> distribution, where they differ.
-DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "skimage": "scikit-image"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "skimage": "scikit-image",
+                 "mlflow": "mlflow-skinny"}  # fmt: skip
 # Parts of a distribution that are imported under a name of their own but pinned by their owner.
 PARTS = {"pydantic_core": "pydantic"}
 
