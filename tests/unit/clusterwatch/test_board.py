@@ -115,6 +115,7 @@ def test_a_run_that_is_deleted_goes_and_one_that_a_new_list_lacks_too() -> None:
     board.replace("SFTJob", [run("s", kind="SFTJob")])
     board.remove(run("a"))
     board.remove(run("b", uid="of an older one"))
+    assert [row.key.name for row in board.rows()] == ["b", "c", "s"]
     board.replace("RLVRJob", [run("b")])
     assert [row.key.name for row in board.rows()] == ["b", "s"]
 
