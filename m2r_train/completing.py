@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from typer.completion import get_completion_script
+from typer._completion_shared import get_completion_script
 
 MOST: Final = 200  # runs that are offered; more are no help
 _SPEC: Final = "*/*/*/spec.json"  # <namespace>/<kind>/<name>-<uid8>, as the report finds runs
