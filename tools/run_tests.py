@@ -3,8 +3,8 @@
 Set-up, checks and tests in the order in which they find mistakes cheapest; all of them run, so that
 one pass shows everything that is wrong. What others have written (the S3 server, Kubernetes, helm,
 Kueue) and our images are built meanwhile (many minutes on the first time), and waited for before
-the tests that need them. Fast tests run on two processes of one thread each, slow ones (whole runs,
-kills) and those on the cluster one after the other.
+the tests that need them. Fast tests run on two processes of one thread each, and so do slow ones
+(whole runs, kills), file by file; those on the cluster run one after the other.
 
 A machine that cannot run a node (no root, not Linux) and names no other cluster in ``KUBECONFIG``
 runs everything else and says so, and so does one that can get no Prometheus; in CI (``CI`` is set)
@@ -28,6 +28,8 @@ from setup_env import ROOT, SetupError, bootstrap, setup
 # What needs neither an accelerator nor a Kubernetes node nor vLLM's own environment.
 HERE = "not gpu and not cluster and not rollout"
 SIDE_BY_SIDE = ("-n", "2", "--dist", "worksteal")
+# A file's tests share a run that takes a minute: they stay together.
+FILE_BY_FILE = ("-n", "2", "--dist", "loadfile")
 RESULTS = ROOT / ".venv" / "test-results"
 
 
@@ -162,7 +164,8 @@ def main() -> int:
             s3 = pytest(python, "s3", *SIDE_BY_SIDE, "-m", f"s3 and not slow and {here}")
             clock.run("S3 tests", s3, OMP_NUM_THREADS="1")
             _rollout_part(clock)
-            clock.run("slow tests", pytest(python, "slow", "-n", "0", "-m", f"slow and {here}"))
+            slow = pytest(python, "slow", *FILE_BY_FILE, "-m", f"slow and {here}")
+            clock.run("slow tests", slow, OMP_NUM_THREADS="1")
             if cluster_parts is not None and cluster_parts.wait(clock):
                 # A whole cluster on a busy machine: a test may meet somebody else's time-out.
                 serial = ("-n", "0", "-m", "cluster")
