@@ -44,7 +44,11 @@ def data_run(folder: Path, name: str, *, samples: int = 4, **more: Any) -> RunSp
     """A small synthesis: of the four stages the one that needs no torch."""
     source = {"name": "rooms", "simulator": {**ROOMS, "scenes": 2 * samples}}
     spec = DataSynthesisSpec.model_validate(
-        {"sources": [source], "outputs": {"sft": samples, "rlvr": 0, "eval": 0}, **more}
+        {
+            **{"sources": [source], "outputs": {"sft": samples, "rlvr": 0, "eval": 0}},
+            **{"resources": {"cpu": "1"}},  # no workers of its own
+            **more,
+        }
     )
     return RunSpec(
         kind="DataSynthesisJob",
