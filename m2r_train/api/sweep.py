@@ -23,7 +23,9 @@ SEED_LABEL: Final = "m2r.dev/seed"
 Seed = Annotated[int, Field(ge=0, le=MAX_INT)]
 Patch = Mapping[LongText, Any]
 
-_FORM: Final = re.compile(r"^[a-z][-a-z0-9]*\.spec(\.[A-Za-z0-9][-A-Za-z0-9_/]*(\[[0-9]+\])*)+$")
+FIELD_FORM: Final = re.compile(
+    r"^[a-z][-a-z0-9]*\.spec(\.[A-Za-z0-9][-A-Za-z0-9_/]*(\[[0-9]+\])*)+$"
+)
 _SEEDS: Final = re.compile(r"^[0-9]{1,10}(-[0-9]{1,10})?(,[0-9]{1,10}(-[0-9]{1,10})?)*$")
 _MOST_SEEDS: Final = 1000
 
@@ -55,7 +57,7 @@ def load_sweep(path: Path) -> Sweep:
         f"{path}: arms.{arm}: {field}: is no field; write RESOURCE.spec.FIELD"
         for arm, patch in sweep.arms.items()
         for field in patch
-        if not _FORM.match(field)
+        if not FIELD_FORM.match(field)
     ]
     if wrong:
         raise SpecErrors(wrong)

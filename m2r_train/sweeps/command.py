@@ -8,7 +8,7 @@ from typing import Any
 
 from m2r_train.api.errors import M2RError, Preempted, naming
 from m2r_train.api.runspec import RunSpec, RunStorage
-from m2r_train.api.sweep import load_sweep, parse_seeds
+from m2r_train.api.sweep import Sweep, load_sweep, parse_seeds
 from m2r_train.runner import carried
 from m2r_train.stages.stop import StopRequest
 from m2r_train.stages.support import refuse_unsupported
@@ -27,9 +27,13 @@ class RunsFailed(M2RError):  # noqa: N818 - says what happened
         self.exit_code = exit_code
 
 
-def planned(file: Path, seeds: str | None) -> list[Planned]:
-    """Every run of the sweep of ``file``; SpecErrors for what is wrong with it."""
-    sweep = load_sweep(file)
+def planned(file: Path, seeds: str | None, sweep: Sweep | None = None) -> list[Planned]:
+    """Every run of the sweep of ``file``; SpecErrors for what is wrong with it.
+
+    A ``sweep`` that is given was read from no file; then ``file`` is what messages begin with.
+    """
+    if sweep is None:
+        sweep = load_sweep(file)
     if seeds is not None:
         sweep = sweep.model_copy(update={"seeds": parse_seeds(seeds)})
     return expand(sweep, load_base(sweep, file), file)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,31 @@ def sweep_summary(board: Board) -> dict[str, Any]:
             {**told, "base": run.base, "arm": run.arm, "seed": run.seed, "uri": one.uri}
         )
     return {"resources": resources, "failed": board.complaints()}
+
+
+def manifests_text(runs: Sequence[Planned]) -> str:
+    """All manifests as one stream of YAML documents."""
+    return yaml.safe_dump_all(
+        [dict(run.document) for run in runs], sort_keys=False, allow_unicode=True
+    )
+
+
+def apply_manifests(runs: Sequence[Planned], namespace: str | None) -> str:
+    """``kubectl apply`` of all manifests; what it printed.
+
+    Raises ConfigError where there is no kubectl, or where it refused.
+    """
+    command = ["kubectl", "apply", "-f", "-", *(["--namespace", namespace] if namespace else [])]
+    try:
+        done = subprocess.run(
+            command, input=manifests_text(runs), capture_output=True, text=True, check=False
+        )
+    except FileNotFoundError:
+        raise ConfigError("--apply: there is no kubectl; install it, or use --write") from None
+    if done.returncode:
+        said = done.stderr.strip() or f"exit code {done.returncode}"
+        raise ConfigError(f"--apply: {said}; correct that and apply again")
+    return done.stdout
 
 
 def write_manifests(runs: Sequence[Planned], folder: Path) -> list[Path]:
