@@ -111,8 +111,6 @@ def page_names() -> list[str]:
 
 def prepared(folder: Path, golden: Golden, page: str) -> dict[str, str]:
     """What a reader has before the commands of ``page``; placeholder -> what stands for it."""
-    store = folder / "lab"
-    shutil.copytree(golden.uri.removeprefix("file://"), store)
     shutil.copytree(ROOT / "examples", folder / "examples")
     (folder / "predictions.jsonl").write_text(
         "".join(json.dumps(record) + "\n" for record in vsi_bench())
@@ -123,14 +121,15 @@ def prepared(folder: Path, golden: Golden, page: str) -> dict[str, str]:
     (tools / "m2r").chmod(0o755)
     for block in re.findall(r"^```yaml\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S):
         (folder / "rooms.yaml").write_text(yaml.safe_dump(small(block, folder, golden)))
-    inside = {name: golden.folder(name).relative_to(golden.uri.removeprefix("file://"))
-              for name in ("data", "rlvr")}  # fmt: skip
+    mine = str(folder / "mine")  # what is written; the finished runs are only read
     return {
         " --endpoint https://s3.example.com": "",
-        "s3://lab/m2r/default/datasynthesisjob/rooms-0a1b2c3d": str(store / inside["data"]),
-        "s3://lab/m2r/default/rlvrjob/rooms-0a1b2c3d": str(store / inside["rlvr"]),
-        "s3://lab/m2r": str(store),
-        "/data/rooms-dataset": str(store / inside["data"] / "dataset"),
+        "--store s3://lab/m2r": f"--store {mine}",
+        "store check s3://lab/m2r": f"store check {mine}",
+        "s3://lab/m2r/default/datasynthesisjob/rooms-0a1b2c3d": str(golden.folder("data")),
+        "s3://lab/m2r/default/rlvrjob/rooms-0a1b2c3d": str(golden.folder("rlvr")),
+        "s3://lab/m2r": golden.uri,
+        "/data/rooms-dataset": str(golden.folder("data") / "dataset"),
     }
 
 
