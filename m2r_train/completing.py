@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import unquote, urlsplit
 
-from typer._completion_shared import get_completion_script
+# What `--show-completion` prints, for a shell that is named instead of guessed.
+from typer.completion import get_completion_script  # type: ignore[attr-defined]
 
 MOST: Final = 200  # runs that are offered; more are no help
 _SPEC: Final = "*/*/*/spec.json"  # <namespace>/<kind>/<name>-<uid8>, as the report finds runs
