@@ -35,28 +35,32 @@ def ask_about_scenes(
     *,
     wanted: int,
     most_frames: int,
+    part: range | None = None,
+    names: dict[str, str] | None = None,
 ) -> Iterator[Sample]:
-    """Questions about all scenes of a folder, scenes in the order of their paths.
+    """Questions about the scenes of a folder, in the order of their paths: all, or those with the
+    numbers of ``part``, whose questions do not depend on which others are in it.
 
     Tasks of videos are asked about the frames of a scene, up to ``wanted`` of them; tasks of
     images about each of its frames, up to ``wanted`` each. A scene with more than ``most_frames``
-    frames is thinned evenly.
+    frames is thinned evenly. ``names`` is told the file of each scene by its name.
 
     Raises:
-        DataError: no scene, a scene that is not as described, or none that a question suits.
+        DataError: no scene, a scene that is not as described, two of one name; none that a
+            question suits, unless it is a part.
     """
     root = folder.resolve()
     found = False
-    files = _scene_files(folder)
+    files = scene_files(folder)
     pool = RecentFiles()
-    names: dict[str, str] = {}
-    for file in files:
+    names = {} if names is None else names
+    for file in files if part is None else files[part.start : part.stop]:
         label = file.relative_to(folder).as_posix() if folder.is_dir() else file.name
         album = Album(root=root, beside=file.resolve().parent, pool=pool)
         try:
             pictured = thinned(parse_scene(_json(file)), most_frames)
             if (other := names.setdefault(pictured.name, label)) != label:
-                raise Trouble("name", f"{pictured.name!r} is that of {other} too; rename one")
+                raise same_name(pictured.name, other)
             frames = _pictures(pictured, album)
         except Trouble as trouble:
             raise DataError(f"{label}: {trouble}") from trouble
@@ -64,11 +68,21 @@ def ask_about_scenes(
         for sample in _asked(scene, frames, pictured.name, tasks, seed, source, wanted):
             found = True
             yield sample
-    if not found:
-        raise DataError(
-            f"{len(files)} scenes, and no clear question of {', '.join(tasks)}; see the margins in "
-            "docs/spatial-tasks.md, and name other tasks or add annotations"
-        )
+    if not found and part is None:
+        raise no_question(len(files), tasks)
+
+
+def same_name(name: str, other: str) -> Trouble:
+    """Two scenes of one name would have samples of one id."""
+    return Trouble("name", f"{name!r} is that of {other} too; rename one")
+
+
+def no_question(scenes: int, tasks: Sequence[str]) -> DataError:
+    """Nothing can be asked about any scene."""
+    return DataError(
+        f"{scenes} scenes, and no clear question of {', '.join(tasks)}; see the margins in "
+        "docs/spatial-tasks.md, and name other tasks or add annotations"
+    )
 
 
 def _asked(
@@ -112,7 +126,11 @@ def thinned(pictured: Pictured, most: int) -> Pictured:
     )
 
 
-def _scene_files(folder: Path) -> list[Path]:
+def scene_files(folder: Path) -> list[Path]:
+    """The scenes of a folder (or the one that is a file), in the order of their paths.
+
+    Raises DataError where there is none.
+    """
     if not folder.exists():
         raise DataError(f"{folder}: no such folder; check scenes.uri")
     found = [folder] if folder.is_file() else sorted(folder.rglob(f"*{SUFFIX}"))

@@ -7,13 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from m2r_train.api.datasynthesis import AnnotatedScenes
 from m2r_train.api.errors import ConfigError, DataError, naming
 from m2r_train.api.refs import DatasetRef, ModelRef
 from m2r_train.api.runspec import RunSpec
 from m2r_train.core.records import Sample
-from m2r_train.core.rng import derive_seed
-from m2r_train.data.annotated import ask_about_scenes
 from m2r_train.data.user import BadRecord, LeftOut, iter_user_dataset, read_user_dataset
 from m2r_train.store import fetch_uri
 from m2r_train.telemetry.progress import Progress
@@ -91,18 +88,6 @@ class Inputs:
             self.progress.note(f"left out: {one}")
         if count > _NAMED_BAD_RECORDS:
             self.progress.note(f"left out: {count} bad records in all")
-
-    def scene_samples(self, path: str, ref: AnnotatedScenes, source: str) -> Iterator[Sample]:
-        """Questions about the annotated scenes that ``spec.<path>`` points at, with chains."""
-        with naming(f"spec.{path}"):
-            yield from ask_about_scenes(
-                self._fetch(path),
-                ref.tasks,
-                derive_seed(self.seed, "source", source),
-                source,
-                wanted=ref.questions_per_scene,
-                most_frames=ref.frames,
-            )
 
     def folder(self, path: str) -> Path:
         """A local copy of the folder that ``spec.<path>`` points at."""

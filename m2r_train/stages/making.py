@@ -10,15 +10,17 @@ import os
 import signal
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 
 from m2r_train.api.datasynthesis import PICTURE_TASKS, DataSynthesisSpec, Source
 from m2r_train.core.records import Sample
 from m2r_train.core.rewards import RewardConfig, score
 from m2r_train.core.rng import derive_seed
+from m2r_train.data.annotated import ask_about_scenes
 from m2r_train.data.parquet import write_shard
 from m2r_train.sim import generate, generate_scene_questions
 from m2r_train.sim.apartment import image_samples, video_samples
@@ -26,6 +28,7 @@ from m2r_train.sim.apartment import image_samples, video_samples
 _STRICT = RewardConfig()
 _MOST_PIXELS = 2**27  # of all pictures of a shard: its samples are in memory together
 _MOST_QUESTIONS = 512
+_REAL_PIXELS = 2**20  # what a frame of an annotated scene is taken for
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +57,22 @@ def _end_with_parent(leash: Connection) -> None:
         os._exit(1)
 
 
-def shards_of(sources: Iterable[Source], count: int) -> list[Shard]:
-    """Every made source cut into about ``count`` shards in all, in order, none empty.
+def shards_of(
+    sources: Iterable[Source], count: int, scenes: Mapping[int, int] | None = None
+) -> list[Shard]:
+    """Every made source, and annotated scenes, cut into about ``count`` shards in all, in order,
+    none empty.
 
     Into more where a shard would be large: what is in memory does not grow with the job.
+    ``scenes`` says how many there are, by the number of their source.
     """
     sources = list(sources)
-    sizes = {i: _items(s) for i, s in enumerate(sources) if s.dataset is None and s.scenes is None}
+    annotated = scenes or {}
+    sizes = {
+        i: annotated[i] if s.scenes is not None else _items(s)
+        for i, s in enumerate(sources)
+        if s.dataset is None and (s.scenes is None or i in annotated)
+    }
     total = sum(sizes.values())
     shards: list[Shard] = []
     for i, n in sizes.items():
@@ -72,7 +84,11 @@ def shards_of(sources: Iterable[Source], count: int) -> list[Shard]:
 
 def _most_items(source: Source) -> int:
     """Scenes or figures that a shard of the source holds at most."""
-    if (rooms := source.simulator) is None:
+    if (real := source.scenes) is not None:
+        pixels = _REAL_PIXELS * real.frames
+        each = any(task in PICTURE_TASKS for task in real.tasks)
+        questions = real.questions_per_scene * (real.frames if each else 1)
+    elif (rooms := source.simulator) is None:
         assert source.figures is not None
         pixels, questions = source.figures.image_size**2, 1
     else:
@@ -90,15 +106,41 @@ def judged_after(spec: DataSynthesisSpec) -> bool:
 
 def make_shard(source: Source, seed: int, start: int, stop: int) -> tuple[bytes, dict[str, int]]:
     """Parquet of the shard's verified samples, and counts (``made``, ``kept``, dropped reasons)."""
+    own = derive_seed(seed, "source", source.name)
+    made = (sample for index in range(start, stop) for sample in _make(source, own, index))
+    named = (s.with_(id=f"{source.name}-{s.id}", source=source.name) for s in made)
+    return _verified(named)
+
+
+def ask_shard(
+    source: Source, seed: int, start: int, stop: int, folder: Path
+) -> tuple[bytes, dict[str, int], dict[str, str]]:
+    """The same of annotated scenes ``start`` to ``stop`` of a folder, and their files by name."""
+    real = source.scenes
+    assert real is not None
+    names: dict[str, str] = {}
+    asked = ask_about_scenes(
+        folder,
+        real.tasks,
+        derive_seed(seed, "source", source.name),
+        source.name,
+        wanted=real.questions_per_scene,
+        most_frames=real.frames,
+        part=range(start, stop),
+        names=names,
+    )
+    return *_verified(asked), names
+
+
+def _verified(samples: Iterable[Sample]) -> tuple[bytes, dict[str, int]]:
     counts: Counter[str] = Counter()
     kept: list[Sample] = []
-    for index in range(start, stop):
-        for sample in _make(source, derive_seed(seed, "source", source.name), index):
-            counts["made"] += 1
-            reason = chain_fault(sample)
-            counts[reason or "kept"] += 1
-            if reason is None:
-                kept.append(sample.with_(id=f"{source.name}-{sample.id}", source=source.name))
+    for sample in samples:
+        counts["made"] += 1
+        reason = chain_fault(sample)
+        counts[reason or "kept"] += 1
+        if reason is None:
+            kept.append(sample)
     return write_shard(kept), dict(counts)
 
 

@@ -15,7 +15,7 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias, cast
@@ -23,9 +23,11 @@ from typing import Any, TypeAlias, cast
 import numpy as np
 
 from m2r_train.api.datasynthesis import ALL_SPLITS, DataSynthesisSpec, Difficulty
+from m2r_train.api.errors import DataError, naming
 from m2r_train.api.runspec import recipe
 from m2r_train.core.difficulty import difficulty_of, drop_reason
 from m2r_train.core.records import Sample
+from m2r_train.data.annotated import no_question, same_name, scene_files
 from m2r_train.data.parquet import read_shard, write_file
 from m2r_train.data.roster import repeats
 from m2r_train.data.splits import Flags, deal, seeded
@@ -36,7 +38,7 @@ from m2r_train.stages import teaching
 from m2r_train.stages.cleaning import cleaned
 from m2r_train.stages.context import Context
 from m2r_train.stages.gathering import Gathered
-from m2r_train.stages.making import Shard, begin_worker, make_shard, shards_of
+from m2r_train.stages.making import Shard, ask_shard, begin_worker, make_shard, shards_of
 from m2r_train.stages.sharing import parts
 
 _FILE_SAMPLES = 4096
@@ -44,6 +46,7 @@ _CHUNK = 256  # questions whose difficulty is measured at a time
 _AHEAD = 2  # shards that a worker may be ahead of the journal: they are in memory
 _HEADER = b"\n"  # between a journal entry's counts (JSON) and its Parquet bytes
 
+Made: TypeAlias = tuple[bytes, dict[str, int]] | tuple[bytes, dict[str, int], dict[str, str]]
 Numbers: TypeAlias = "array[int]"  # eight bytes each: a list would need forty
 
 
@@ -71,7 +74,9 @@ def run(ctx: Context) -> dict[str, Any]:
     needs, less than 200 bytes.
     """
     spec = cast("DataSynthesisSpec", ctx.run_spec.parsed_spec)
-    shards = shards_of(spec.sources, spec.shards)
+    folders = _scene_folders(ctx, spec)
+    sizes = {i: len(scene_files(folder)) for i, folder in folders.items()}
+    shards = shards_of(spec.sources, spec.shards, sizes)
     chunks = -(-spec.outputs.rlvr // _CHUNK) if spec.difficulty else 0
     lessons = teaching.lesson_count(spec)  # at least
     total = len(shards) + lessons + chunks
@@ -79,7 +84,7 @@ def run(ctx: Context) -> dict[str, Any]:
     _count(ctx, "verify", {"kept": 0, "dropped": 0})  # a rate sees what comes after a zero
     with ctx.running(total), Gathered(ctx.cache_dir) as samples:
         counts: dict[str, Counter[str]] = {s.name: Counter() for s in spec.sources}
-        numbers = _made(ctx, spec, shards, total, counts, samples)
+        numbers = _made(ctx, spec, shards, folders, total, counts, samples)
         if ctx.place.helps and spec.difficulty is None and not lessons:
             return {"step": ctx.done or 0, "steps": total}
         numbers += _given(ctx, spec, counts, samples)
@@ -129,6 +134,7 @@ def _made(
     ctx: Context,
     spec: DataSynthesisSpec,
     shards: Sequence[Shard],
+    folders: Mapping[int, Path],
     total: int,
     counts: Mapping[str, Counter[str]],
     samples: Gathered,
@@ -136,21 +142,23 @@ def _made(
     """Numbers of all shards' samples in order; of a helper whose work ends here, of its own."""
     workers = max(1, min(spec.resources.cpu_threads, len(shards)))
     made: dict[int, range] = {}
+    scenes = _SceneNames(spec, folders)
 
     def make(numbers: Sequence[int]) -> Generator[bytes, None, None]:
-        jobs = [(spec.sources[s.source], ctx.seed, s.start, s.stop) for s in shards]
+        jobs = [_job(spec, ctx.seed, shard, folders) for shard in shards]
         with _pool(workers) as pool:
-            pending: deque[Future[tuple[bytes, dict[str, int]]]] = deque()
+            pending: deque[Future[Made]] = deque()
             for at in range(len(numbers)):
                 ahead = numbers[at + len(pending) : at + _AHEAD * workers]
-                pending += [pool.submit(make_shard, *jobs[k]) for k in ahead]
+                pending += [pool.submit(*jobs[k]) for k in ahead]
                 try:
-                    with ctx.phase("generate"):
-                        parquet, counted = pending.popleft().result()
+                    with ctx.phase("generate"), _telling(shards[numbers[at]], folders):
+                        parquet, counted, *names = pending.popleft().result()
                 except BrokenProcessPool:
                     ctx.leave_if_asked(len(made))  # who stopped us has stopped the workers too
                     raise
-                yield json.dumps(counted, sort_keys=True).encode() + _HEADER + parquet
+                head = {**counted, "scenes": names[0]} if names else counted
+                yield json.dumps(head, sort_keys=True).encode() + _HEADER + parquet
 
     for k, entry in parts(
         ctx,
@@ -160,10 +168,13 @@ def _made(
         all_of_them=spec.difficulty is not None or spec.generator.teaches,
     ):
         counted, parquet = _split_entry(entry)
+        scenes.note(shards[k].source, counted.pop("scenes", {}))
         counts[spec.sources[shards[k].source].name].update(counted)
         _count(ctx, "verify", counted)
         made[k] = samples.put_all(read_shard(parquet))
         ctx.show_step(len(made), total, kept=len(samples))
+    if not ctx.place.helps:
+        scenes.check(counts)
     return array("q", (number for k in sorted(made) for number in made[k]))
 
 
@@ -189,7 +200,59 @@ def _pool(workers: int) -> Iterator[ProcessPoolExecutor]:
         until_closed.close()
 
 
-def _split_entry(entry: bytes) -> tuple[dict[str, int], bytes]:
+def _scene_folders(ctx: Context, spec: DataSynthesisSpec) -> dict[int, Path]:
+    """Where the annotated scenes of each source lie, by its number; each has one at least."""
+    found = {}
+    for i, source in enumerate(spec.sources):
+        if source.scenes is not None:
+            folder = found[i] = ctx.folder(f"sources[{i}].scenes")
+            with naming(f"spec.sources[{i}].scenes"):
+                scene_files(folder)
+    return found
+
+
+def _job(
+    spec: DataSynthesisSpec, seed: int, shard: Shard, folders: Mapping[int, Path]
+) -> tuple[Any, ...]:
+    """What a worker is to call, and with what."""
+    job = (spec.sources[shard.source], seed, shard.start, shard.stop)
+    folder = folders.get(shard.source)
+    return (make_shard, *job) if folder is None else (ask_shard, *job, folder)
+
+
+def _telling(shard: Shard, folders: Mapping[int, Path]) -> AbstractContextManager[None]:
+    """What is wrong with a scene is told with the field that names its folder."""
+    path = f"spec.sources[{shard.source}].scenes"
+    return naming(path) if shard.source in folders else nullcontext()
+
+
+class _SceneNames:
+    """What no shard of annotated scenes can see alone: two of one name, none with a question."""
+
+    def __init__(self, spec: DataSynthesisSpec, folders: Mapping[int, Path]) -> None:
+        self._spec, self._folders = spec, folders
+        self._files: dict[int, list[tuple[str, str]]] = {i: [] for i in folders}  # file, name
+
+    def note(self, source: int, names: Mapping[str, str]) -> None:
+        """The scenes of a shard: their files by name."""
+        if names:
+            self._files[source] += [(file, name) for name, file in names.items()]
+
+    def check(self, counts: Mapping[str, Counter[str]]) -> None:
+        """Raises DataError; whatever the order in which shards came, for the same scene."""
+        for i, files in self._files.items():
+            source = self._spec.sources[i]
+            assert source.scenes is not None
+            with naming(f"spec.sources[{i}].scenes"):
+                first: dict[str, str] = {}
+                for file, name in sorted(files):
+                    if (other := first.setdefault(name, file)) != file:
+                        raise DataError(f"{file}: {same_name(name, other)}")
+                if not counts[source.name]["made"]:
+                    raise no_question(len(scene_files(self._folders[i])), source.scenes.tasks)
+
+
+def _split_entry(entry: bytes) -> tuple[dict[str, Any], bytes]:
     counts, _, parquet = entry.partition(_HEADER)
     return json.loads(counts), parquet
 
@@ -200,20 +263,17 @@ def _given(
     counts: Mapping[str, Counter[str]],
     samples: Gathered,
 ) -> Numbers:
-    """Numbers of the samples of the users' own sources, under the source's name.
+    """Numbers of the samples of the users' own datasets, under the source's name.
 
     Records that cannot be read count as made, and as dropped for what is wrong with them.
     """
     out: Numbers = array("q")
     for i, source in enumerate(spec.sources):
         bad = LeftOut()
-        if source.scenes is not None:
-            own = ctx.scene_samples(f"sources[{i}].scenes", source.scenes, source.name)
-        elif source.dataset is not None:
-            path = f"sources[{i}].dataset"
-            own = ctx.each_sample(path, source.dataset, "rlvr", source.name, bad)
-        else:
+        if source.dataset is None:
             continue
+        path = f"sources[{i}].dataset"
+        own = ctx.each_sample(path, source.dataset, "rlvr", source.name, bad)
         numbers = samples.put_all(s.with_(source=source.name) for s in own)
         unread = {RECORD_REASONS[kind]: n for kind, n in sorted(bad.kinds.items())}
         made = len(numbers) + len(bad)
