@@ -170,8 +170,9 @@ class Saver:
     def _put_traces(self, traced: Mapping[str, bytes]) -> None:
         """Before their checkpoint: a commit that is given up leaves them to the next one."""
         ctx = self._ctx
-        if traced:
-            ctx.owned.verify_fence()
+        if not traced:
+            return
+        ctx.owned.verify_fence()
         for key, data in traced.items():
             ctx.run.store.put(key, data)
         ctx.probe("after-traces")
