@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from experiments import catalogue, cli, kept, page, planning, running
@@ -348,7 +349,7 @@ def test_the_page_tells_verdict_effects_and_pictures_and_what_is_missing(folder:
     }  # fmt: skip
     for name in pictures:
         assert f"]({name})" in ours
-        assert files[name].startswith('<svg xmlns="http://www.w3.org/2000/svg"')
+        assert ElementTree.fromstring(files[name]).tag == "{http://www.w3.org/2000/svg}svg"
     assert 'class="area' in files["experiments/order-rlvr-eval_accuracy.svg"]
     assert page.generated([ALL["order"]], {})[page.PAGE].count("no result yet") == 2
 

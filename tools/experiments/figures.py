@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any, Final
 
@@ -63,28 +63,27 @@ def outcome(experiment: Experiment, have: Mapping[str, kept.Kept]) -> Outcome:
         seed: [one.name for one in own if one.recipe not in have] for seed, own in runs.items()
     }
     claim = experiment.claim
-    common = {
-        "experiment": experiment,
-        "claim": claim,
-        "seeds": tuple(runs),
-        "made": len(there),
-        "missing": {seed: names for seed, names in missing.items() if names},
-        "before": _before(there, have),
-    }
+    found = Outcome(
+        experiment=experiment,
+        claim=claim,
+        seeds=tuple(runs),
+        made=len(there),
+        missing={seed: names for seed, names in missing.items() if names},
+        before=_before(there, have),
+    )
     stored = [kept.stored_of(one, have[one.recipe]) for one in there]
     arms = dict.fromkeys(one.planned.arm for one in there if one.planned.arm)
     others = tuple(arm for arm in arms if arm != claim.treatment)
+    every = claim.model_copy(update={"controls": others})
     try:
-        figures = claim_figures(claim, stored, file="claim.yaml")
-        every = claim.model_copy(update={"controls": others})
-        return Outcome(
-            **common,
-            figures=figures,
+        return replace(
+            found,
+            figures=claim_figures(claim, stored, file="claim.yaml"),
             others=claim_figures(every, stored, file="claim.yaml"),
             held_out=_held_out(there, stored),
         )
     except DataError as error:
-        return Outcome(**common, why_not=str(error))
+        return replace(found, why_not=str(error))
 
 
 def _by_seed(experiment: Experiment, have: Mapping[str, Any]) -> dict[int, list[Run]]:

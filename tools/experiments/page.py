@@ -15,6 +15,7 @@ from m2r_train.report.scale import number
 DOCS: Final = ROOT / "docs"
 PAGE: Final = "experiments.md"
 PICTURES: Final = "experiments"
+_EFFECT: Final = ("seed: control → treatment", "advantage over seeds", "over questions")
 _HEAD: Final = """\
 # Experiments
 
@@ -91,9 +92,9 @@ def _section(one: Outcome, drawn: Sequence[str]) -> str:
     if one.missing:
         lines += [_missing(one), ""]
     if one.figures:
-        lines += [_comparisons(one.figures, "The claim's comparison"), ""]
+        lines += [_comparisons(one.figures), ""]
         if len(one.others["claim"]["controls"]) > len(one.claim.controls):
-            lines += [_comparisons(one.others, "The treatment against every other arm"), ""]
+            lines += [_others(one.others, one.claim.controls), ""]
         lines += [_scores(one), ""]
     lines += [f"![{file.removesuffix('.svg')}]({PICTURES}/{file})" for file in drawn]
     return "\n".join(lines).rstrip() + "\n"
@@ -117,25 +118,34 @@ def _missing(one: Outcome) -> str:
     return f"Results that are missing ({one.made} of {one.wanted} are there): {'; '.join(told)}."
 
 
-def _comparisons(figures: Mapping[str, Any], title: str) -> str:
+def _comparisons(figures: Mapping[str, Any]) -> str:
+    """What the claim names, with the verdict of each row."""
     rows = [
         [
-            f"{one['measure']}: {one['treatment']} against {one['control']}"
-            + (" (decides)" if one["decides"] else ""),
-            "; ".join(
-                f"{seed}: {number(pair['control'])} → {number(pair['treatment'])}"
-                for seed, pair in one["seeds"].items()
-            ),
-            _interval(one),
-            "" if one["questions"] is None else _interval(one["questions"]),
+            *_effect(one, " (decides)" if one["decides"] else ""),
             f"{one['margin']:g}",
             "" if one["p_holm"] is None else f"{one['p_holm']:.2g}",
             one["verdict"],
         ]
         for one in figures["comparisons"]
     ]
-    columns = [title, "seed: control → treatment", "advantage over seeds", "over questions"]
-    return _table([*columns, "margin", "p (Holm)", "verdict"], rows)
+    return _table(["the claim", *_EFFECT, "margin", "p (Holm)", "verdict"], rows)
+
+
+def _others(figures: Mapping[str, Any], controls: Sequence[str]) -> str:
+    """Arms that the claim is not about: effects, and no verdict."""
+    rows = [_effect(one) for one in figures["comparisons"] if one["control"] not in controls]
+    return _table(["other arms", *_EFFECT], rows)
+
+
+def _effect(one: Mapping[str, Any], note: str = "") -> list[str]:
+    pairs = (
+        f"{seed}: {number(pair['control'])} → {number(pair['treatment'])}"
+        for seed, pair in one["seeds"].items()
+    )
+    questions = "" if one["questions"] is None else _interval(one["questions"])
+    title = f"{one['measure']}: {one['treatment']} against {one['control']}{note}"
+    return [title, "; ".join(pairs), _interval(one), questions]
 
 
 def _interval(one: Mapping[str, Any]) -> str:

@@ -20,11 +20,11 @@ _COLOURS: Final = (
 _STYLE: Final = (
     "svg{background:#fff}text{font:11px system-ui,sans-serif;fill:#5d6570}"
     "text.strong,text.title{fill:#1c1f24;font-weight:600}text.title{font-size:13px}"
-    ".grid{stroke:#eceef0}.band{fill:#f5f6f7}.area{fill:var(--c);opacity:.16}"
-    ".line{fill:none;stroke:var(--c);stroke-width:1.8}"
-    ".dots,.point{fill:none;stroke:var(--c);stroke-linecap:round}"
-    ".mark,.swatch{fill:var(--c)}.whisker{stroke:var(--c);stroke-width:1.8}"
-    + "".join(f".c{n}{{--c:{colour}}}" for n, colour in enumerate(_COLOURS))
+    ".grid{stroke:#eceef0}.band{fill:#f5f6f7}.area{fill:currentColor;opacity:.16}"
+    ".line{fill:none;stroke:currentColor;stroke-width:1.8}"
+    ".dots,.point{fill:none;stroke:currentColor;stroke-linecap:round}"
+    ".mark,.swatch{fill:currentColor}.whisker{stroke:currentColor;stroke-width:1.8}"
+    + "".join(f".c{n}{{color:{colour}}}" for n, colour in enumerate(_COLOURS))
 )
 _TOP: Final = 46
 _HELD_OUT: Final = "eval_accuracy"
