@@ -328,8 +328,8 @@ def test_other_questions_are_told_by_their_digest() -> None:
 
 
 def test_a_figure_that_json_cannot_write_is_left_out() -> None:
-    columns = kept._columns([{"step": 0, "kl": float("nan")}, {"step": 1, "kl": 1.0}])
-    assert kept._records(columns) == [{"step": 0}, {"step": 1, "kl": 1.0}]
+    records = [{"step": 0, "kl": float("nan")}, {"step": 1, "kl": 1.0, "task": "ObjectSize"}]
+    assert kept._records(kept._columns(records)) == [{"step": 0}, records[1]]
 
 
 def test_the_page_tells_verdict_effects_and_pictures_and_what_is_missing(folder: Path) -> None:

@@ -152,6 +152,8 @@ def _rows(answers: Mapping[str, Any]) -> list[Kept]:
 def _columns(records: Sequence[Mapping[str, Any]]) -> Kept:
     """Step records as columns, null where a record does not have a key."""
     columns: Kept = {"step": [one["step"] for one in records]} if records else {}
+    if any("task" in one for one in records):
+        columns["task"] = [one.get("task") for one in records]
     for key in CURVES:
         own = [one.get(key) for one in records]
         if any(isinstance(value, int | float) for value in own):
