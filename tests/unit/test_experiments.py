@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -17,15 +17,16 @@ from m2r_train.api.errors import Preempted
 from m2r_train.api.graph import order
 from m2r_train.api.manifests import load_manifests
 from m2r_train.api.problems import SpecErrors
-from m2r_train.api.runspec import RunMetadata, RunSpec, RunStorage, recipe
+from m2r_train.api.runspec import RunStorage, recipe
 from m2r_train.api.sweep import load_sweep
 from m2r_train.benchmarks.kept import all_figures
-from m2r_train.claims import claim_figures
+from m2r_train.claims import ArmRun, claim_figures
 from m2r_train.reporting import StoredRun
 from m2r_train.stages.stop import StopRequest
 from m2r_train.store import Head, open_store
-from m2r_train.sweeps.command import RunsFailed
+from m2r_train.sweeps.command import RunsFailed, board_of
 from m2r_train.sweeps.expansion import Planned
+from m2r_train.sweeps.judging import finished_arms
 from m2r_train.sweeps.running import Board
 
 ALL = {one.name: one for one in catalogue.experiments()}
@@ -274,33 +275,18 @@ def test_an_experiment_that_fails_does_not_keep_the_next_from_running(folder: Pa
     assert "eval-static-s0" in stage.ran
 
 
-def stored_of(folder: Path, one: Run) -> StoredRun:
-    """The run as it lies in the store."""
-    kind = one.kind.lower()
-    place = next((folder / "store" / "default").glob(f"{kind}*/{one.name}-*"))
-    spec = RunSpec(
-        kind=one.planned.resource.job.kind,
-        metadata=RunMetadata(name=one.name, uid="0" * 8),
-        storage=RunStorage(uri=place.as_uri()),
-        seed=0,
-        spec={},
-    )
-    return StoredRun(open_store(place.as_uri()), spec)
+def real_runs(folder: Path, seeds: Sequence[int]) -> list[ArmRun]:
+    """The runs of arms of ``order`` as they lie in the store."""
+    planned = [run.planned for seed in seeds for run in ALL["order"].runs(seed)]
+    storage = RunStorage(uri=(folder / "store").as_uri())
+    return finished_arms(board_of(planned, storage, folder / "cache"))
 
 
 def test_figures_of_kept_runs_are_those_of_the_store(folder: Path) -> None:
     run(folder, Stage(), "order", seeds=(0, 1, 2))
-    experiment = ALL["order"]
-    have = kept.read_all(folder / "results")
-    real = []
-    for seed in (0, 1, 2):
-        for one in experiment.runs(seed):
-            if one.is_kept and one.planned.arm:
-                found = stored_of(folder, one)
-                labels = kept.stored_of(one, have[one.recipe]).spec
-                real.append(StoredRun(found.store, labels))
-    expected = claim_figures(experiment.claim, real, file="claim.yaml")
-    got = outcome(experiment, have).figures
+    claim = ALL["order"].claim
+    expected = claim_figures(claim, real_runs(folder, (0, 1, 2)), file="claim.yaml")
+    got = outcome(ALL["order"], kept.read_all(folder / "results")).figures
     assert got["verdict"] == expected["verdict"]
     for mine, theirs in zip(got["comparisons"], expected["comparisons"], strict=True):
         assert mine["questions"] == theirs["questions"]

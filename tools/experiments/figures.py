@@ -12,10 +12,9 @@ from experiments import kept
 from experiments.catalogue import Experiment, Run
 from m2r_train.api.claim import Claim
 from m2r_train.api.errors import DataError
-from m2r_train.claims import claim_figures
+from m2r_train.claims import ArmRun, claim_figures
 from m2r_train.report.arms import band, points_of
 from m2r_train.report.series import Point
-from m2r_train.reporting import StoredRun
 
 _SEED: Final = re.compile(r"-s([0-9]+)$")  # as m2r sweep names runs
 
@@ -71,16 +70,16 @@ def outcome(experiment: Experiment, have: Mapping[str, kept.Kept]) -> Outcome:
         missing={seed: names for seed, names in missing.items() if names},
         before=_before(there, have),
     )
-    stored = [kept.stored_of(one, have[one.recipe]) for one in there]
-    arms = dict.fromkeys(one.planned.arm for one in there if one.planned.arm)
+    own = [kept.arm_run_of(one, have[one.recipe]) for one in there if one.planned.arm is not None]
+    arms = dict.fromkeys(one.arm for one in own)
     others = tuple(arm for arm in arms if arm != claim.treatment)
     every = claim.model_copy(update={"controls": others})
     try:
         return replace(
             found,
-            figures=claim_figures(claim, stored, file="claim.yaml"),
-            others=claim_figures(every, stored, file="claim.yaml"),
-            held_out=_held_out(there, stored),
+            figures=claim_figures(claim, own, file="claim.yaml"),
+            others=claim_figures(every, own, file="claim.yaml"),
+            held_out=_held_out(own),
         )
     except DataError as error:
         return replace(found, why_not=str(error))
@@ -98,13 +97,12 @@ def _by_seed(experiment: Experiment, have: Mapping[str, Any]) -> dict[int, list[
     return found
 
 
-def _held_out(runs: Sequence[Run], stored: Sequence[StoredRun]) -> list[dict[str, Any]]:
+def _held_out(runs: Sequence[ArmRun]) -> list[dict[str, Any]]:
     """Bands over the seeds of the greedy accuracy during training, as `claim_figures`' curves."""
     lines: dict[tuple[str, str], list[Sequence[Point]]] = {}
-    for run, own in zip(runs, stored, strict=True):
-        points = points_of(own.lines("records/history.jsonl"), "eval_accuracy", None)
-        if points and run.planned.arm is not None:
-            lines.setdefault((run.planned.base, run.planned.arm), []).append(points)
+    for one in runs:
+        if points := points_of(one.history, "eval_accuracy", None):
+            lines.setdefault((one.base, one.arm), []).append(points)
     named = {"key": "eval_accuracy", "title": "Held-out accuracy", "unit": "greedy, share right"}
     return [
         {"run": base, "arm": arm, **named, **band(own, smoothed=False).as_json()}

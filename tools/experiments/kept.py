@@ -17,9 +17,9 @@ from typing import Any, Final, cast
 
 from experiments.catalogue import ROOT, Run
 from m2r_train.api.runspec import RunMetadata, RunSpec, RunStorage, canonical_json
-from m2r_train.api.sweep import ARM_LABEL, SEED_LABEL
+from m2r_train.claims import ArmRun, arm_run
 from m2r_train.reporting import StoredRun
-from m2r_train.store import Blob, Head, NotFound, ObjectStore
+from m2r_train.store import Blob, NotFound, ObjectStore
 
 RESULTS: Final = ROOT / "bench" / "results" / "experiments"
 CURVES: Final = (
@@ -51,28 +51,26 @@ def kept_of(run: Run, stored: StoredRun) -> Kept:
     }
 
 
-def stored_of(run: Run, kept: Mapping[str, Any]) -> StoredRun:
-    """A run as `m2r_train.claims` reads it, with the labels of ``run``'s sweep, from its JSON."""
+def arm_run_of(run: Run, kept: Mapping[str, Any]) -> ArmRun:
+    """A run of an arm, as `m2r_train.claims` compares it, from its JSON."""
     planned = run.planned
-    labels = {} if planned.arm is None else {ARM_LABEL: planned.arm}
-    labels |= {} if planned.seed is None else {SEED_LABEL: str(planned.seed)}
+    assert planned.arm is not None
+    assert planned.seed is not None
     spec = RunSpec(
         kind=planned.resource.job.kind,
-        metadata=RunMetadata(name=run.name, uid=kept["uid"], labels=labels),
+        metadata=RunMetadata(name=run.name, uid=kept["uid"]),
         storage=RunStorage(uri="file:///kept"),
         seed=planned.resource.spec.seed,
         spec={},
     )
-    files = {
-        "HEAD": Head(attempt=1, epoch=1, writer="kept", done=True, result={}).encode(),
-        "records/history.jsonl": _lines(_records(kept["history"])),
-    }
+    files = {"records/history.jsonl": _lines(_records(kept["history"]))}
     if kept["scores"]:
         results = {"benchmarks": kept["scores"], "protocols": kept["protocols"]}
         files["eval/results.json"] = json.dumps(results).encode()
     for name, answers in kept["answers"].items():
         files[f"eval/samples/{name}.jsonl"] = _lines(_rows(answers))
-    return StoredRun(cast("ObjectStore", _Shelf(f"kept:{run.name}", files)), spec)
+    stored = StoredRun(cast("ObjectStore", _Shelf(f"kept:{run.name}", files)), spec)
+    return arm_run(stored, planned.base, planned.arm, planned.seed)
 
 
 def path_of(run: Run, folder: Path) -> Path:
@@ -107,9 +105,6 @@ class _Shelf:
         if key not in self.files:
             raise NotFound(key)
         return Blob(self.files[key], "")
-
-    def exists(self, key: str) -> bool:
-        return key in self.files
 
 
 def _answers(rows: Sequence[Mapping[str, Any]]) -> Kept:
