@@ -113,7 +113,7 @@ def test_what_a_dockerfile_copies_is_let_in_by_its_ignore_file(name: str) -> Non
 
 def test_an_image_sees_sources_and_locks_and_nothing_else() -> None:
     seen = {str(path) for path in recipes.context_files(ROOT / "images/operator.Dockerfile")}
-    assert {"m2r_train/cli.py", "operator/m2r_operator/__init__.py", "pyproject.toml"} <= seen
+    assert {"m2r_train/cli/entry.py", "operator/m2r_operator/__init__.py", "pyproject.toml"} <= seen
     assert {path.partition("/")[0] for path in seen if "/" in path} == {
         "m2r_train", "operator", "requirements",
     }  # fmt: skip
