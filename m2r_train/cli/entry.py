@@ -26,7 +26,7 @@ def main(stop: StopRequest | None = None) -> None:
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     try:
-        code = app(standalone_mode=False, obj=stop)
+        code = app(standalone_mode=False, obj=stop, prog_name="m2r")
         if code == INTERRUPTED:  # what typer turns Ctrl-C into
             raise KeyboardInterrupt
     except M2RError as error:
@@ -35,11 +35,19 @@ def main(stop: StopRequest | None = None) -> None:
                 _complain(line)
         sys.exit(error.exit_code)
     except typer.TyperException as error:
-        _complain(error.format_message())
+        _complain(_usage(error))
         sys.exit(SpecError.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         _complain("interrupted; the same command goes on from the last checkpoint")
         sys.exit(INTERRUPTED)
+
+
+def _usage(error: typer.TyperException) -> str:
+    """What is wrong with a command line, and where it is said how it is right."""
+    context = getattr(error, "ctx", None)
+    words = context.command_path.split()[1:] if context is not None else []
+    wrong = " ".join(error.format_message().split()).removesuffix(".")
+    return f"{wrong}; see `{' '.join(['m2r', *words, '--help'])}`"
 
 
 def _complain(line: str) -> None:

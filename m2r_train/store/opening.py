@@ -20,6 +20,8 @@ def open_store(
     retried ones too. Opening does not touch the store. Raises ``ConfigError``.
     """
     if uri.startswith("s3://"):
+        if not uri.removeprefix("s3://").partition("/")[0]:
+            raise ConfigError(f"storage.uri {uri!r}: names no bucket: write s3://bucket/prefix")
         from m2r_train.store.s3 import S3Store  # noqa: PLC0415 - boto3 only for those who use S3
 
         return S3Store.open(uri, endpoint=endpoint, region=region, on_error=on_error)

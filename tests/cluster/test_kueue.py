@@ -111,6 +111,7 @@ def test_an_evicted_run_of_the_documentation_saves_its_state_and_comes_back_on_t
     assert status["restarts"] == {"charged": 0, "disruptions": 1}
     assert "failure" not in status
     assert room.events("nightly").count("Evicted") == 1
+    assert room.events("nightly").count("Admitted") == 2, "each has its line"
 
 
 def played(manifest: dict[str, Any], **settings: float) -> dict[str, Any]:

@@ -18,15 +18,15 @@ def watching(room: Lab, *arguments: str) -> subprocess.Popen[str]:
 
 
 def test_it_follows_runs_to_their_end_and_says_how_they_ended(room: Lab) -> None:
-    room.apply(rlvr("good", uri=play(steps=4, stepSeconds=0.3)))
-    room.apply(sft("bad", uri=play(steps=4, stepSeconds=0.3, exits=[65])))
+    room.apply(rlvr("good", uri=play(steps=20, stepSeconds=0.3)))
+    room.apply(sft("bad", uri=play(steps=4, stepSeconds=0.3, exit=65)))
     with watching(room, "--until-done") as process:
         out, err = process.communicate(timeout=240)
     assert (process.returncode, err) == (1, "")
     lines = out.splitlines()
     good = [line for line in lines if line.startswith(f"{room.namespace}/good RLVRJob ")]
     assert any(" Running" in line for line in good)
-    assert " Succeeded step 4/4 (100 %)" in good[-1]
+    assert " Succeeded step 20/20 (100 %)" in good[-1]
     assert any("Complete" in line or "Running" in line for line in good if " - " in line)
     bad = [line for line in lines if line.startswith(f"{room.namespace}/bad SFTJob ")]
     assert " Failed" in bad[-1]
