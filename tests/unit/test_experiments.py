@@ -340,6 +340,18 @@ def test_the_page_tells_verdict_effects_and_pictures_and_what_is_missing(folder:
     assert page.generated([ALL["order"]], {})[page.PAGE].count("no result yet") == 2
 
 
+def test_an_arm_that_is_half_done_does_not_keep_the_claim_from_its_verdict(folder: Path) -> None:
+    run(folder, Stage(), "order", seeds=(0, 1))
+    for path in (folder / "results").glob("eval-descending-*.json"):
+        path.unlink()
+    found = outcome(ALL["order"], kept.read_all(folder / "results"))
+    assert found.word == "undecided"
+    assert {one["control"] for one in found.others["comparisons"]} == {"shuffled"}
+    for path in (folder / "results").glob("eval-shuffled-*.json"):
+        path.unlink()
+    assert outcome(ALL["order"], kept.read_all(folder / "results")).word == "no result yet"
+
+
 def test_one_seed_decides_nothing(folder: Path) -> None:
     run(folder, Stage(), "order")
     found = outcome(ALL["order"], kept.read_all(folder / "results"))

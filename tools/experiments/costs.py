@@ -1,7 +1,8 @@
 """How long a run takes on one thread: a line through what was measured, by the run's spec.
 
 CPU-seconds of an Intel Xeon with AVX-512 and AMX. Their sum over the quickstart is what that took
-on two cores (bench/results/2026-11-23-quickstart.md). Another machine differs, not the proportions.
+on two cores (bench/results/2026-11-23-quickstart.md). Another machine differs, not the proportions;
+completions that loop to their limit take longer than is counted here.
 """
 
 from __future__ import annotations

@@ -71,8 +71,7 @@ def outcome(experiment: Experiment, have: Mapping[str, kept.Kept]) -> Outcome:
         before=_before(there, have),
     )
     own = [kept.arm_run_of(one, have[one.recipe]) for one in there if one.planned.arm is not None]
-    arms = dict.fromkeys(one.arm for one in own)
-    others = tuple(arm for arm in arms if arm != claim.treatment)
+    others = tuple(arm for arm in _whole(claim, own) if arm != claim.treatment)
     every = claim.model_copy(update={"controls": others})
     try:
         return replace(
@@ -83,6 +82,18 @@ def outcome(experiment: Experiment, have: Mapping[str, kept.Kept]) -> Outcome:
         )
     except DataError as error:
         return replace(found, why_not=str(error))
+
+
+def _whole(claim: Claim, runs: Sequence[ArmRun]) -> list[str]:
+    """The arms of which some run has each measure of the claim."""
+    return [
+        arm
+        for arm in dict.fromkeys(one.arm for one in runs)
+        if all(
+            any(one.arm == arm and one.value(measure) is not None for one in runs)
+            for measure in claim.measures
+        )
+    ]
 
 
 def _by_seed(experiment: Experiment, have: Mapping[str, Any]) -> dict[int, list[Run]]:
