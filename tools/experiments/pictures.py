@@ -47,7 +47,7 @@ def pictures(outcome: Outcome) -> dict[str, str]:
     for chart in curve_charts(shown, arms):
         drawn = _names(shown, chart.id)
         made[f"{name}-{chart.id}.svg"] = standalone(
-            str(chart.svg), f"{chart.title}, {chart.note}", arms, drawn
+            str(chart.svg), f"{chart.title}: {chart.note.partition(';')[0]}", arms, drawn
         )
     return made
 
@@ -67,7 +67,7 @@ def standalone(
                 f'height="8"/><text x="{left + 14:g}" y="37">{escape(arm)}</text>'
             )
             left += 26 + 6.2 * len(arm)
-    wide = max(width, left)
+    wide = max(width, left, 20 + 7.5 * len(title))
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {wide:g} {height + _TOP:g}" '
         f'width="{wide * 1.5:g}"><style>{_STYLE}</style>'
