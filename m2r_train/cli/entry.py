@@ -46,7 +46,7 @@ def _usage(error: typer.TyperException) -> str:
     """What is wrong with a command line, and where it is said how it is right."""
     context = getattr(error, "ctx", None)
     words = context.command_path.split()[1:] if context is not None else []
-    wrong = " ".join(error.format_message().split()).removesuffix(".")
+    wrong = " ".join(error.format_message().split()).rstrip(".?")
     return f"{wrong}; see `{' '.join(['m2r', *words, '--help'])}`"
 
 

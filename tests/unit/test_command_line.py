@@ -12,7 +12,7 @@ from m2r_train import cli
 @pytest.mark.parametrize(
     ("arguments", "code", "line"),
     [
-        (["sweeep"], 64, "No such command 'sweeep'; see `m2r --help`"),
+        (["sweeep"], 64, "No such command 'sweeep'. Did you mean 'sweep'; see `m2r --help`"),
         (["report"], 64, "Missing argument 'runs'; see `m2r report --help`"),
         (["store", "chek"], 64, "Did you mean 'check'?; see `m2r store --help`"),
         (["run", "--stoer", "x"], 64, "--store); see `m2r run --help`"),
