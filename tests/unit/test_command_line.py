@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+import m2r_train.reporting  # noqa: F401 - a library of its draws once, when it is imported
 from m2r_train import cli
 
 
@@ -14,7 +15,7 @@ from m2r_train import cli
     [
         (["sweeep"], 64, "No such command 'sweeep'. Did you mean 'sweep'; see `m2r --help`"),
         (["report"], 64, "Missing argument 'runs'; see `m2r report --help`"),
-        (["store", "chek"], 64, "Did you mean 'check'?; see `m2r store --help`"),
+        (["store", "chek"], 64, "Did you mean 'check'; see `m2r store --help`"),
         (["run", "--stoer", "x"], 64, "--store); see `m2r run --help`"),
         (["run", "-f"], 64, "Option '-f' requires an argument; see `m2r --help`"),
         (["run", "-f", "x", "--seed", "-1"], 64, "see `m2r run --help`"),
