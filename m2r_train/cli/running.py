@@ -134,7 +134,7 @@ def _watch(
     try:
         from m2r_train.clusterwatch.watching import watch
     except ImportError as error:
-        raise ConfigError(f"--watch: {error}; install m2r[watch]") from error
+        raise ConfigError(f"--watch: {error}; install M2R with its extra watch") from error
     try:
         return watch(
             file or (),

@@ -77,8 +77,8 @@ class Videos:
             file = self._opened(name, label, album, stack)
             if importlib.util.find_spec("av") is None:
                 raise ConfigError(
-                    f"{label}: no decoder is installed; install m2r[video], or write its frames as "
-                    f"{name.removesuffix('.mp4')}/*.jpg"
+                    f"{label}: no decoder is installed; install M2R with its extra video, or write "
+                    f"its frames as {name.removesuffix('.mp4')}/*.jpg"
                 )
             return decode_video(file, label, self.wanted, self.limits)
 

@@ -52,7 +52,7 @@ class ZeroEngine:
         except ImportError as error:
             raise ConfigError(
                 "spec.parallelism.strategy: ZeRO needs DeepSpeed, which is not installed; "
-                "pip install 'm2r[distributed]', or use DataParallel"
+                "install M2R with its extra distributed, or use DataParallel"
             ) from error
         # an exchange in shared memory, which nothing here uses, and which would be compiled first
         deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False

@@ -10,6 +10,7 @@ def why_no_vllm() -> str | None:
     if find_spec("vllm") is not None:
         return None
     return (
-        "vllm is not installed; install m2r[rollout] (without a GPU: `make setup-rollout`, and run "
+        "vllm is not installed; install M2R with its extra rollout (without a GPU: `make "
+        "setup-rollout`, and run "
         ".venv-rollout/bin/m2r), or set engine: inprocess"
     )

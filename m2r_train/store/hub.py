@@ -56,7 +56,9 @@ def download(uri: str, folder: Path) -> None:
             RevisionNotFoundError,
         )
     except ImportError as error:
-        raise ConfigError(f"{uri}: huggingface-hub is not installed; install m2r[train]") from error
+        raise ConfigError(
+            f"{uri}: huggingface-hub is not installed; install M2R with its extra train"
+        ) from error
     endpoint = os.environ.get("HF_ENDPOINT") or None
     try:
         with _online():

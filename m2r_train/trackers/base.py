@@ -65,7 +65,8 @@ def open_tracker(kind: str, out: str | None, project: str) -> Tracker:
         import_module("torch.utils.tensorboard" if kind == "tensorboard" else kind)
     except ImportError as error:
         raise MissingClientError(
-            f"--to {kind}: its client is not installed; pip install 'm2r[trackers]'"
+            f"--to {kind}: its client is not installed; install M2R with its extra trackers "
+            "(pip install '.[trackers]')"
         ) from error
     if kind == "tensorboard":
         from m2r_train.trackers.to_tensorboard import TensorBoard  # noqa: PLC0415 - optional

@@ -27,10 +27,42 @@ from m2r_train.cli import app
 
 GUIDE = "tests/cluster/chart/test_guide.py::"
 IMAGES = "tests/integration/images/test_images.py::"
+SWEEP = (
+    "tests/e2e/test_sweep.py::test_a_sweep_that_is_killed_goes_on_to_the_same_results_and_a_verdict"
+)
+APPLIED = (
+    "tests/cluster/test_sweep.py::"
+    "test_written_manifests_end_with_the_bits_of_m2r_sweep_and_are_judged_from_their_store"
+)
+EXPERIMENTS = "tests/unit/test_experiments.py::"
 DRAWN = "tests/e2e/test_dashboards.py::test_the_page_draws_every_panel"
 
 # (page, beginning of the command, the test that runs it); pages by pattern.
 ELSEWHERE = (
+    # hours of work: the same commands on small manifests, and each experiment's files by themselves
+    ("examples/experiments/*", "m2r sweep ", SWEEP),
+    ("examples/experiments/*", "m2r report ", SWEEP),
+    ("examples/experiments/*", "kubectl ", APPLIED),
+    (
+        "examples/experiments/*",
+        "make experiments",
+        f"{EXPERIMENTS}test_runs_are_made_once_and_kept_as_they_are_done",
+    ),
+    (
+        "examples/experiments/*",
+        "python tools/experiments ",
+        f"{EXPERIMENTS}test_commands_and_their_mistakes",
+    ),
+    (
+        "*",
+        "m2r run --watch",
+        "tests/cluster/test_watch.py::test_it_follows_runs_to_their_end_and_says_how_they_ended",
+    ),
+    (
+        "docs/trackers.md",
+        "pip install ",
+        "tests/unit/test_export.py::test_a_client_that_is_missing_is_one_line",
+    ),
     ("docs/install.md", "", f"{GUIDE}test_the_commands_of_a_section_work_as_they_stand"),
     ("*", "kubectl ", f"{GUIDE}test_the_commands_of_other_pages_work_as_they_stand"),
     ("*", "helm ", f"{GUIDE}test_the_commands_of_other_pages_work_as_they_stand"),
@@ -46,7 +78,12 @@ ELSEWHERE = (
     ("*", "make test", "tests/unit/test_tooling.py::test_a_class_that_did_not_run_is_a_problem"),
     ("docs/dashboards.md", ".venv/bin/python tools/dashboards draw ", DRAWN),
 )
-HERE = ("m2r ", "sed ")  # what this file runs, in the order of the page
+HERE = (
+    "m2r ",
+    "sed ",
+    'eval "$(m2r ',
+    "WANDB_MODE=offline m2r ",
+)  # what this file runs, in the order of the page
 
 # What `make` of a page does, so that the named test runs the same. Read and not asked of `make -n`,
 # which runs a line that names $(MAKE): for `make test` that is all tests.
@@ -64,7 +101,12 @@ def all_commands() -> list[Command]:
 
 def runs_here(command: Command) -> bool:
     """Whether this file runs the command: no cluster, and nothing that takes minutes."""
-    return command.text.startswith(HERE) and "kubectl" not in command.text
+    return (
+        command.text.startswith(HERE)
+        and "kubectl" not in command.text
+        and "--watch" not in command.text
+        and not command.page.startswith("examples/experiments/")
+    )
 
 
 def elsewhere(command: Command) -> list[str]:
@@ -112,6 +154,8 @@ def page_names() -> list[str]:
 def prepared(folder: Path, golden: Golden, page: str) -> dict[str, str]:
     """What a reader has before the commands of ``page``; placeholder -> what stands for it."""
     shutil.copytree(ROOT / "examples", folder / "examples")
+    sweep = folder / "examples/sweep/sweep.yaml"
+    sweep.write_text(sweep.read_text().replace("seeds: [0, 1]", "seeds: [0]"))
     (folder / "predictions.jsonl").write_text(
         "".join(json.dumps(record) + "\n" for record in vsi_bench())
     )
@@ -119,8 +163,12 @@ def prepared(folder: Path, golden: Golden, page: str) -> dict[str, str]:
     tools.mkdir()
     (tools / "m2r").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m m2r_train "$@"\n')
     (tools / "m2r").chmod(0o755)
-    for block in re.findall(r"^```yaml\n(.*?)^```$", (ROOT / page).read_text(), re.M | re.S):
+    text = (ROOT / page).read_text()
+    blocks = re.findall(r"^```yaml\n(.*?)^```$", text, re.M | re.S)
+    for block in blocks if "rooms.yaml" in text else []:
         (folder / "rooms.yaml").write_text(yaml.safe_dump(small(block, folder, golden)))
+    traced = golden.folder("rlvr") / "traces/step-000002.jsonl"
+    one = json.loads(traced.read_text().splitlines()[0])
     mine = str(folder / "mine")  # what is written; the finished runs are only read
     return {
         " --endpoint https://s3.example.com": "",
@@ -128,7 +176,12 @@ def prepared(folder: Path, golden: Golden, page: str) -> dict[str, str]:
         "store check s3://lab/m2r": f"store check {mine}",
         "s3://lab/m2r/default/datasynthesisjob/rooms-0a1b2c3d": str(golden.folder("data")),
         "s3://lab/m2r/default/rlvrjob/rooms-0a1b2c3d": str(golden.folder("rlvr")),
+        "--step 120 --task RoomSize": f"--step 2 --task {one['task']}",
+        "--step 120 --problem q17": f"--step 2 --problem '{one['id']}'",
+        "--step 120": "--step 2",
+        "http://mlflow:5000": (folder / "tracked").as_uri(),
         "s3://lab/m2r": golden.uri,
+        "export m2r-store ": f"export {golden.uri} ",
         "/data/rooms-dataset": str(golden.folder("data") / "dataset"),
     }
 
@@ -174,7 +227,7 @@ def test_the_commands_of_a_page_work_as_they_stand(
             cwd=tmp_path, env=env, capture_output=True, text=True, timeout=600, check=False,
         )  # fmt: skip
         assert done.returncode == 0, f"{command.text}\n{done.stdout}\n{done.stderr}"
-        for made in re.findall(r"(?:-o|--report|--out|>) (\S+)", text):
+        for made in re.findall(r"(?:-o|--report|--out|--write|>) (?!\w+:)(\S+)", text):
             assert (tmp_path / made).exists(), f"{command.text}: did not write {made}"
 
 

@@ -321,5 +321,5 @@ def test_without_the_client_it_says_what_to_install() -> None:
     done = m2r("run", "--watch", blocked=("kubernetes",))
     assert done.returncode == 78
     assert done.stderr.splitlines() == [
-        "m2r: --watch: kubernetes is blocked in this test; install m2r[watch]"
+        "m2r: --watch: kubernetes is blocked in this test; install M2R with its extra watch"
     ]

@@ -178,6 +178,6 @@ def test_without_a_decoder_it_is_said_what_to_install(
 ) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(
-        ConfigError, match=r"scannet/scene0\.mp4: no decoder .* install m2r\[video\]"
+        ConfigError, match=r"scannet/scene0\.mp4: no decoder .* install M2R with its extra video"
     ):
         read(copy(tmp_path, film(SHADES)), 3)
