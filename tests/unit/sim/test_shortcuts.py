@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from m2r_train.sim.apartment import making
 from m2r_train.sim.apartment.goods import GOODS
-from m2r_train.sim.apartment.making import draw_photos
-from m2r_train.sim.apartment.painter import aim, coloured, paint, picture
-from m2r_train.sim.apartment.solids import _prism, order_of, shape_order
+from m2r_train.sim.apartment.orders import Prism, order_of
+from m2r_train.sim.apartment.shapes import _rim, shape_of
+from m2r_train.sim.catalogue import Piece
 from m2r_train.spatial.geometry import near_segment, segment_polygon
 from m2r_train.spatial.scene import Box
 
@@ -38,24 +38,23 @@ def test_a_box_near_a_segment_is_one_whose_outline_is(
     assert near_segment(a, b, one, gap) == (segment_polygon(a, b, one.footprint) < gap)
 
 
-@pytest.mark.parametrize("seed", [3, 5])
-def test_pictures_painted_in_colours_are_those_painted_by_numbers(seed: int) -> None:
-    photos = list(draw_photos(Random(seed), 96))
-    assert photos
-    for photo in photos:
-        fine = aim(photo.shot.model, photo.shot.pose, 192)
-        doubled = photo.shot.doubled()
-        assert doubled.sequence == fine.sequence
-        assert [doubled.face(k) for k in fine.sequence] == [fine.face(k) for k in fine.sequence]
-        plain = coloured(fine, paint(fine))
-        assert picture(doubled).tobytes() == plain.tobytes()
-        assert photo.picture().tobytes() == plain.reduce(2).convert("RGB").tobytes()
+def placed(piece: Piece, box: Box) -> Prism:
+    """A piece of a thing where it stands."""
+    cos, sin = math.cos(box.yaw), math.sin(box.yaw)
+    width, depth, height = box.size
+    x, y, z = box.centre
+    rim = [(a * width, b * depth) for a, b in _rim(piece)]
+    bottom = z - height / 2 + piece.y * height
+    return Prism(
+        tuple((x + cos * a - sin * b, y + sin * a + cos * b) for a, b in rim),
+        bottom,
+        bottom + piece.h * height,
+    )
 
 
 @pytest.mark.parametrize("category", sorted(GOODS))
 def test_pieces_are_painted_in_the_order_of_their_shape(category: str) -> None:
     random = Random(category)
-    pieces = GOODS[category].look.pieces
     for _ in range(20):
         size = (random.uniform(0.3, 2), random.uniform(0.3, 2), random.uniform(0.3, 2))
         box = Box(
@@ -64,8 +63,8 @@ def test_pieces_are_painted_in_the_order_of_their_shape(category: str) -> None:
             size=size,
             yaw=random.uniform(-math.pi, math.pi),
         )
-        world = order_of([_prism(box, piece) for piece in pieces])
-        assert np.array_equal(world.beyond, shape_order(category).beyond)
+        world = order_of([placed(piece, box) for piece in GOODS[category].look.pieces])
+        assert np.array_equal(world.beyond, shape_of(category).order.beyond)
 
 
 def test_questions_without_marks_share_one_file_and_no_other_is_made(
