@@ -115,7 +115,7 @@ class Work:
 
 
 def work_of(ctx: Context, policy: Policy) -> Work:
-    """How a run's work is counted; says once where its devices' peak is not known.
+    """How a run's work is counted; says once where the peak of its accelerators is not known.
 
     Call it when what learns is chosen, and before an engine takes the parameters apart. Raises
     ``ConfigError`` for a peak in the environment that is no positive number.
@@ -124,7 +124,7 @@ def work_of(ctx: Context, policy: Policy) -> Work:
 
     device, dtype = _device(policy)
     peak = peak_flops(device, dtype, os.environ)
-    if peak is None and ctx.ranks.leads:
+    if peak is None and device != "cpu" and ctx.ranks.leads:
         ctx.progress.note(
             f"no MFU: the peak of {device} in {dtype} is not known; {VARIABLE} can tell it"
         )

@@ -15,6 +15,7 @@ from m2r_train.core.peaks import VARIABLE
 from m2r_train.model.architecture import parts_of, window_of
 from m2r_train.model.policy import Policy
 from m2r_train.rollout.base import Completion
+from m2r_train.stages import work
 from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import lay_out, lessons
 from m2r_train.stages.work import Work
@@ -121,14 +122,16 @@ def test_a_run_tells_it_where_the_peak_is_known(
     assert "no MFU" not in notes(ctx)
 
 
-def test_a_run_says_once_that_a_peak_is_not_known(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("device", "lines"), [("Some GPU", 1), ("cpu", 0)])
+def test_a_run_says_once_that_its_gpus_peak_is_not_known(
+    device: str, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
+    monkeypatch.setattr(work, "_device", lambda _policy: (device, "float32"))
     ctx = run("SFTJob", tmp_path / "run", sft_spec(dataset(tmp_path / "data")))
     assert gauge(ctx) is None
     assert SERIES.encode() not in ctx.metrics.exposition()
-    assert notes(ctx).count("no MFU: the peak of cpu in float32 is not known") == 1
+    assert notes(ctx).count(f"no MFU: the peak of {device} in float32 is not known") == lines
     assert not any("mfu" in row for row in ctx.timings.rows)
 
 
