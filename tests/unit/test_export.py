@@ -173,7 +173,8 @@ def test_follow_goes_on_until_the_run_has_ended(tmp_path: Path) -> None:
 def test_a_client_that_is_missing_is_one_line(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     name = "torch.utils.tensorboard" if kind == "tensorboard" else kind
     monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(ConfigError, match=rf"^--to {kind}: its client is not installed; install M2R"):
+    line = rf"^--to {kind}: its client is not installed; install M2R"
+    with pytest.raises(ConfigError, match=line):
         open_tracker(kind, None, "m2r")
 
 
