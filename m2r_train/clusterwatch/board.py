@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
 
+from m2r_train.api.objects import int_of, time_of
+
 Object = Mapping[str, Any]
 DONE: Final = ("Succeeded", "Failed", "Deleted")
 _FIGURES: Final = {  # as the columns of `kubectl get`
@@ -134,13 +136,13 @@ def row_of(body: Object) -> Row:
         key=RunKey(plain(metadata.get("namespace")), plain(kind), plain(metadata.get("name"))),
         uid=str(metadata.get("uid") or ""),
         phase=plain(status.get("phase")) or "Pending",
-        step=_int(progress.get("step")),
-        total=_int(progress.get("totalSteps")),
-        percent=_int(progress.get("percent")),
+        step=int_of(progress.get("step")),
+        total=int_of(progress.get("totalSteps")),
+        percent=int_of(progress.get("percent")),
         figure=_figure(kind, status),
-        attempt=_int(status.get("attempt")) or 0,
-        checkpoint=_int(_map(status.get("lastCheckpoint")).get("step")),
-        created=_time(metadata.get("creationTimestamp")),
+        attempt=int_of(status.get("attempt")) or 0,
+        checkpoint=int_of(_map(status.get("lastCheckpoint")).get("step")),
+        created=time_of(metadata.get("creationTimestamp")),
         told=_why_failed(status),
     )
 
@@ -177,23 +179,9 @@ def _event_time(body: Object) -> datetime:
         body.get("eventTime"),
         _map(body.get("metadata")).get("creationTimestamp"),
     )
-    found = (_time(time) for time in times)
+    found = (time_of(time) for time in times)
     return next((time for time in found if time is not None), datetime.min.replace(tzinfo=UTC))
 
 
 def _map(value: object) -> Object:
     return value if isinstance(value, Mapping) else {}
-
-
-def _int(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _time(value: object) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        time = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -18,6 +18,7 @@ from m2r_operator import names
 from m2r_operator.state import JobSeen, Key, Outcome, PodSeen, RunSeen, Told
 from m2r_operator.telling import outputs_of
 from m2r_train.api import KINDS, JobSpec, JobStatus
+from m2r_train.api.objects import int_of, time_of
 from m2r_train.api.problems import problem_lines
 from m2r_train.api.schema import MAX_INT
 
@@ -51,13 +52,13 @@ def run_seen(kind: str, body: Json, parse: Callable[[str, Json], Parsed] | None 
     return RunSeen(
         key=key_of(kind, body),
         uid=uid_of(body),
-        generation=_int(metadata.get("generation")) or 0,
+        generation=int_of(metadata.get("generation")) or 0,
         resource_version=str(metadata.get("resourceVersion") or ""),
         spec=spec,
         status=status_seen(body),
         unreadable=unreadable,
-        created=_time(metadata.get("creationTimestamp")),
-        deleting_since=_time(metadata.get("deletionTimestamp")),
+        created=time_of(metadata.get("creationTimestamp")),
+        deleting_since=time_of(metadata.get("deletionTimestamp")),
         finalizers=tuple(str(f) for f in _list(metadata.get("finalizers"))),
         labels={str(k): str(v) for k, v in _map(metadata.get("labels")).items()},
     )
@@ -115,11 +116,11 @@ def job_seen(body: Json) -> JobSeen:
         suspended=spec.get("suspend") is True,
         queued=names.QUEUE in _map(metadata.get("labels")),
         was_suspended=any(c.get("type") == "Suspended" for c in _maps(status.get("conditions"))),
-        active=_int(status.get("active")) or 0,
+        active=int_of(status.get("active")) or 0,
         outcome=outcome,
         reason=str(condition.get("reason") or ""),
         message=str(condition.get("message") or "")[:_MESSAGE],
-        finished=_time(condition.get("lastTransitionTime")),
+        finished=time_of(condition.get("lastTransitionTime")),
     )
 
 
@@ -134,7 +135,7 @@ def pod_seen(body: Json, *, gone: bool = False) -> PodSeen:
     ended = _map(state.get("terminated"))
     waiting = _waiting(status, container)
     disrupted = _map(conditions.get("DisruptionTarget"))
-    delete_by = _time(metadata.get("deletionTimestamp"))
+    delete_by = time_of(metadata.get("deletionTimestamp"))
     return PodSeen(
         name=str(metadata.get("name") or ""),
         uid=uid_of(body),
@@ -147,10 +148,10 @@ def pod_seen(body: Json, *, gone: bool = False) -> PodSeen:
         gone=gone,
         delete_by=delete_by,
         deleting_since=_asked(delete_by, metadata.get("deletionGracePeriodSeconds")),
-        created=_time(metadata.get("creationTimestamp")),
-        started=_time(_map(state.get("running")).get("startedAt") or ended.get("startedAt")),
-        finished=_time(ended.get("finishedAt")),
-        exit_code=_int(ended.get("exitCode")),
+        created=time_of(metadata.get("creationTimestamp")),
+        started=time_of(_map(state.get("running")).get("startedAt") or ended.get("startedAt")),
+        finished=time_of(ended.get("finishedAt")),
+        exit_code=int_of(ended.get("exitCode")),
         oom_killed=ended.get("reason") == "OOMKilled",
         disruption=str(disrupted.get("reason") or ""),
         disruption_message=str(disrupted.get("message") or "")[:_MESSAGE],
@@ -294,23 +295,9 @@ def _count(value: object) -> int | None:
     return int(value)
 
 
-def _int(value: object) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _time(value: object) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        time = datetime.fromisoformat(value)
-    except ValueError:
-        return None
-    return time if time.tzinfo is not None else time.replace(tzinfo=UTC)
-
-
 def _asked(delete_by: datetime | None, grace: object) -> datetime | None:
     """When a deletion was asked for: a pod's deletionTimestamp is the end of its grace period."""
-    seconds = _int(grace)
+    seconds = int_of(grace)
     if delete_by is None or seconds is None or not 0 <= seconds <= MAX_INT:
         return delete_by
     return delete_by - timedelta(seconds=seconds)
