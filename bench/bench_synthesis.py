@@ -92,13 +92,13 @@ def job(samples: int, teacher: str | None, home: Path) -> dict[str, Any]:
 
         setattr(module, name, outer)
 
-    timed(synthesize, "_made", "make and verify")
+    timed(synthesize, "made_samples", "make and verify")
     timed(synthesize, "repeats", "de-duplicate")
     timed(synthesize, "cleaned", "near-duplicates")
     timed(teaching, "taught", "teach, verify, judge, select")
     timed(synthesize, "_route", "route")
-    timed(synthesize, "_measured", "measure difficulty")
-    timed(synthesize, "_write", "write")
+    timed(synthesize, "measured_difficulty", "measure difficulty")
+    timed(synthesize, "write_dataset", "write")
     workers = Workers()
     began = time.monotonic()
     with workers:

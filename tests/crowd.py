@@ -37,6 +37,7 @@ class Crowd:
 
     def __init__(self, cluster: Cluster) -> None:
         self.asked = 0  # times that a pod was asked for its status
+        self._counting = threading.Lock()  # each question is answered by a thread of its own
         self._address = cluster.host_address
         self._done = threading.Event()
         command = [str(tool("kubectl")), f"--kubeconfig={cluster.kubeconfig}", "proxy", "--port=0"]
@@ -138,7 +139,8 @@ class Crowd:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                crowd.asked += 1
+                with crowd._counting:
+                    crowd.asked += 1
                 body = json.dumps(STATUS).encode()
                 self.send_response(200)
                 self.send_header("Content-Type", "application/json")
@@ -149,7 +151,10 @@ class Crowd:
             def log_message(self, format: str, *words: object) -> None:
                 """Silent."""
 
-        server = http.server.ThreadingHTTPServer((self._address, names.PORT), Handler)
+        class Server(http.server.ThreadingHTTPServer):
+            request_queue_size = 256  # each pod is asked but once: none is turned away at the door
+
+        server = Server((self._address, names.PORT), Handler)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         return server
 

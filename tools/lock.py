@@ -36,7 +36,7 @@ ARGUMENTS = {
     "dev": [*RUN, "--extra", "dev", "--extra", "distributed", "--extra", "trackers"],
     "docs": ["--group", "docs"],
     "operator": ["--extra", "operator"],
-    "rollout-cpu": [*RUN, "--extra", "dev", "--group", "rollout-cpu"],
+    "rollout-cpu": [*RUN, "--extra", "dev", "--extra", "trackers", "--group", "rollout-cpu"],
     "run": RUN,
     "setup": ["--group", "setup"],
     "trainer": [*TRAIN, "--extra", "rollout", "--extra", "distributed"],

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TypeAlias
 
 from m2r_train.core.records import Sample
 from m2r_train.data.roster import Roster
 from m2r_train.data.stash import Stash
 from m2r_train.stages.making import chain_fault
+
+Numbers: TypeAlias = "array[int]"  # of samples; eight bytes each: a list would need forty
 
 
 class Gathered(Stash):

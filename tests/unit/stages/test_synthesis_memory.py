@@ -22,7 +22,7 @@ from m2r_train.core.records import Sample
 from m2r_train.data import parquet, stash
 from m2r_train.data.roster import repeats
 from m2r_train.data.splits import deal
-from m2r_train.stages import synthesize, teaching
+from m2r_train.stages import collecting, synthesize, teaching
 from m2r_train.stages.gathering import Gathered
 from m2r_train.stages.making import make_shard, shards_of
 from m2r_train.store import LocalStore
@@ -139,7 +139,7 @@ def test_workers_are_not_far_ahead_of_the_journal(
             kept.append(1)
 
     ctx.probe = probe
-    monkeypatch.setattr(synthesize, "_pool", inline)
+    monkeypatch.setattr(collecting, "worker_pool", inline)
     synthesize.run(ctx)
     assert (len(kept), max(ahead)) == (20, 2 * ctx.run_spec.threads)
 
