@@ -108,13 +108,14 @@ def write_report(
     traces are shown in full; DataError where no run has traces of one.
     """
     named = list(uris)
-    if not compare and (dataset := dataset_folder(named, endpoint=endpoint)) is not None:
-        write_page(dataset_page(dataset, cache_dir, endpoint=endpoint), out)
-        return []
-    runs = find_runs(named, endpoint=endpoint)
+    dataset = None if compare else dataset_folder(named, endpoint=endpoint)
+    runs = [] if dataset is not None else find_runs(named, endpoint=endpoint)
     if [run.spec.kind for run in runs] == ["DataSynthesisJob"]:
-        made = runs[0].store.under("dataset")
-        write_page(dataset_page(made, cache_dir, endpoint=endpoint), out)
+        dataset = runs[0].store.under("dataset")
+    if dataset is not None:
+        if steps:
+            raise DataError(f"--step {steps[0]}: a dataset has no steps; leave it out")
+        write_page(dataset_page(dataset, cache_dir, endpoint=endpoint), out)
         return []
     by_uri = {run.store.uri: run for run in runs}
     comparisons = compare_models(runs, strict=compare)

@@ -138,6 +138,10 @@ class Resources(Model):
         default="8Gi", description="Upper bound of /dev/shm of each pod in bytes."
     )
     rdma: Rdma | None = Field(default=None, description="RDMA devices of each pod.")
+    peak_tflops: Annotated[float, Field(ge=0.001, le=1_000_000)] | None = Field(
+        default=None,
+        description="Dense TFLOPS of one accelerator at best, for MFU; left out: by its name.",
+    )
 
     @property
     def processes(self) -> int:

@@ -59,6 +59,8 @@ def report(
     wanted = (claim, compare), (figures, claim), (of_sweep, claim)
     if any(option is not None and not needed for option, needed in wanted):
         raise ConfigError("--claim needs --compare; --json and --sweep need --claim; add it")
+    if claim is not None and step:
+        raise ConfigError("--step: a claim's page shows no traces; leave out --step or --claim")
     if claim is not None:
         from m2r_train.sweeps.judging import judge
 

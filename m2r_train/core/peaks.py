@@ -42,18 +42,24 @@ _NARROW: Final = ("bfloat16", "float16")
 
 
 def peak_flops(
-    device: str, dtype: str, environment: Mapping[str, str] | None = None
+    device: str,
+    dtype: str,
+    environment: Mapping[str, str] | None = None,
+    *,
+    told: float | None = None,
 ) -> float | None:
     """Operations a second of one device at best, None for one that is not known.
 
-    ``device`` is its name as CUDA tells it, ``dtype`` as torch spells it. `VARIABLE` in the
-    ``environment`` has the last word, in TFLOPS of one device. A slice of a device (MIG) is not
-    known: its share of the figure is not in its name. Raises ``ConfigError`` for a value of
-    `VARIABLE` that is no positive number.
+    ``device`` is its name as CUDA tells it, ``dtype`` as torch spells it. Who knows better says so
+    in TFLOPS of one device: a manifest (``told``), before it `VARIABLE` in the ``environment``. A
+    slice of a device (MIG) is not known: its share of the figure is not in its name. Raises
+    ``ConfigError`` for a value of `VARIABLE` that is no positive number.
     """
     given = (environment or {}).get(VARIABLE, "").strip()
     if given:
         return _number(given) * TERA
+    if told is not None:
+        return told * TERA
     words = set(re.split(r"[\s\-_/]+", device))
     if "MIG" in words:
         return None

@@ -20,7 +20,7 @@ from m2r_train.core.flops import (
     total,
     update_flops,
 )
-from m2r_train.core.peaks import VARIABLE, peak_flops
+from m2r_train.core.peaks import peak_flops
 from m2r_train.core.records import Sample
 
 if TYPE_CHECKING:
@@ -123,10 +123,12 @@ def work_of(ctx: Context, policy: Policy) -> Work:
     from m2r_train.model.architecture import parts_of, window_of  # noqa: PLC0415 - torch
 
     device, dtype = _device(policy)
-    peak = peak_flops(device, dtype, os.environ)
+    told = ctx.run_spec.parsed_spec.resources.peak_tflops
+    peak = peak_flops(device, dtype, os.environ, told=told)
     if peak is None and device != "cpu" and ctx.ranks.leads:
         ctx.progress.note(
-            f"no MFU: the peak of {device} in {dtype} is not known; {VARIABLE} can tell it"
+            f"no MFU: the peak of {device} in {dtype} is not known; "
+            "resources.peakTflops can tell it"
         )
     return Work(
         parts_of(policy.module),

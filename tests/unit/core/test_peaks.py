@@ -45,6 +45,12 @@ def test_the_variable_has_the_last_word() -> None:
     assert peak_flops("cpu", "float32", {VARIABLE: ""}) is None
 
 
+def test_a_manifest_goes_before_the_table_and_the_variable_before_the_manifest() -> None:
+    assert peak_flops("NVIDIA H100", "bfloat16", told=495.0) == 495e12
+    assert peak_flops("cpu", "float32", {VARIABLE: ""}, told=0.1) == pytest.approx(0.1e12)
+    assert peak_flops("cpu", "float32", {VARIABLE: "0.2"}, told=0.1) == pytest.approx(0.2e12)
+
+
 @pytest.mark.parametrize("given", ["much", "0", "-3", "nan", "inf"])
 def test_a_value_that_is_no_number_is_one_line(given: str) -> None:
     with pytest.raises(ConfigError, match=f"^{VARIABLE}: '{given}' is no positive number; set"):

@@ -255,3 +255,9 @@ def test_options_that_need_another_are_told(
     code, _, err = report(*options, str(runs))
     remedy = "m2r: --claim needs --compare; --json and --sweep need --claim; add it\n"
     assert (code, err) == (78, remedy)
+
+
+def test_a_claims_page_has_no_traces(report: Report, runs: Path) -> None:  # noqa: F811
+    code, _, err = report("--compare", "--claim", "c.yaml", "--step", "3", str(runs))
+    told = "m2r: --step: a claim's page shows no traces; leave out --step or --claim\n"
+    assert (code, err) == (78, told)

@@ -280,6 +280,13 @@ def test_users_own_data_and_two_datasets_get_one_line(tmp_path: Path) -> None:
         write_report([str(folder)] * 2, tmp_path / "p.html", cache_dir=tmp_path / "c")
 
 
+def test_a_dataset_has_no_steps_to_show(tmp_path: Path) -> None:
+    folder = publish(tmp_path / "data", {"sft": [sample(1)]})
+    with pytest.raises(DataError, match=r"^--step 3: a dataset has no steps; leave it out$"):
+        write_report([str(folder)], tmp_path / "p.html", cache_dir=tmp_path / "c", steps=[3])
+    assert not (tmp_path / "p.html").exists()
+
+
 def test_counts_that_do_not_add_up_are_refused(tmp_path: Path) -> None:
     folder = publish(tmp_path / "data", {"sft": [sample(1)]}, dropped={"duplicate": 3})
     with pytest.raises(DataError, match="do not add up"):

@@ -122,6 +122,18 @@ def test_a_run_tells_it_where_the_peak_is_known(
     assert "no MFU" not in notes(ctx)
 
 
+def test_a_manifest_tells_the_peak(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(VARIABLE, raising=False)
+    spec = sft_spec(dataset(tmp_path / "data"))
+    half, whole = (
+        {**spec, "resources": {**spec.get("resources", {}), "peakTflops": peak}}
+        for peak in (0.05, 1e6)
+    )
+    figures = [gauge(run("SFTJob", tmp_path / str(i), s)) for i, s in enumerate((half, whole))]
+    assert all(figure is not None and figure > 0 for figure in figures)
+    assert figures[0] / figures[1] > 1e6  # twenty million times, but for what the clock says
+
+
 @pytest.mark.parametrize(("device", "lines"), [("Some GPU", 1), ("cpu", 0)])
 def test_a_run_says_once_that_its_gpus_peak_is_not_known(
     device: str, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
