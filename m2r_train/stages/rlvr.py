@@ -19,6 +19,7 @@ from m2r_train.engine.base import Engine
 from m2r_train.model.policy import Policy
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
+from m2r_train.stages.devices import work_of
 from m2r_train.stages.engines import choose_what_learns, refuse_idle_ranks, training_engine
 from m2r_train.stages.feeding import lay_out
 from m2r_train.stages.grpo import (
@@ -38,7 +39,6 @@ from m2r_train.stages.rollouts import Desk, rollout_engine
 from m2r_train.stages.support import refuse_videos
 from m2r_train.stages.traces import Tracer
 from m2r_train.stages.watch import Watch
-from m2r_train.stages.work import work_of
 from m2r_train.telemetry.history import Scalar
 from m2r_train.telemetry.metrics import OWN
 

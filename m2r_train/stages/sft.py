@@ -21,6 +21,7 @@ from m2r_train.engine.ranks import ALONE, Ranks, shares
 from m2r_train.model.policy import Policy
 from m2r_train.rollout.sampler import InProcessSampler
 from m2r_train.stages.context import Context
+from m2r_train.stages.devices import work_of
 from m2r_train.stages.engines import (
     choose_what_learns,
     extra_passes,
@@ -29,7 +30,6 @@ from m2r_train.stages.engines import (
 )
 from m2r_train.stages.feeding import Lesson, lessons, micro_batches, sft_batches, shown
 from m2r_train.stages.heldout import Figures, HeldOutSet
-from m2r_train.stages.work import work_of
 
 _CELLS = 4096  # tokens of a micro-batch: bounds memory, changes no gradient
 

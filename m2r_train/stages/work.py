@@ -6,7 +6,6 @@ devices: model FLOPs utilisation. How operations are counted: ``core.flops``.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
@@ -20,13 +19,11 @@ from m2r_train.core.flops import (
     total,
     update_flops,
 )
-from m2r_train.core.peaks import peak_flops
 from m2r_train.core.records import Sample
 
 if TYPE_CHECKING:
-    from m2r_train.model.policy import Policy, Prompt
+    from m2r_train.model.policy import Prompt
     from m2r_train.rollout.base import Completion
-    from m2r_train.stages.context import Context
     from m2r_train.stages.feeding import Lesson
 
 _OTHERWISE: Final = ("evaluate", "checkpoint")  # phases that are no training; goodput tells of them
@@ -112,39 +109,6 @@ class Work:
 
     def _pictures(self, grids: Iterable[Grid]) -> Load:
         return total(picture_load(g, merge=self._merge, window=self._window) for g in grids)
-
-
-def work_of(ctx: Context, policy: Policy) -> Work:
-    """How a run's work is counted; says once where the peak of its accelerators is not known.
-
-    Call it when what learns is chosen, and before an engine takes the parameters apart. Raises
-    ``ConfigError`` for a peak in the environment that is no positive number.
-    """
-    from m2r_train.model.architecture import parts_of, window_of  # noqa: PLC0415 - torch
-
-    device, dtype = _device(policy)
-    told = ctx.run_spec.parsed_spec.resources.peak_tflops
-    peak = peak_flops(device, dtype, os.environ, told=told)
-    if peak is None and device != "cpu" and ctx.ranks.leads:
-        ctx.progress.note(
-            f"no MFU: the peak of {device} in {dtype} is not known; "
-            "resources.peakTflops can tell it"
-        )
-    return Work(
-        parts_of(policy.module),
-        merge=policy.merge,
-        window=window_of(policy.module),
-        peak=None if peak is None else peak * ctx.ranks.size,
-    )
-
-
-def _device(policy: Policy) -> tuple[str, str]:
-    """Name of the device and of the data type that a policy computes with."""
-    import torch  # noqa: PLC0415
-
-    device = policy.device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return name, str(policy.module.dtype).removeprefix("torch.")
 
 
 def _pictures(sample: Sample) -> list[Hashable]:

@@ -15,7 +15,7 @@ from m2r_train.core.peaks import VARIABLE
 from m2r_train.model.architecture import parts_of, window_of
 from m2r_train.model.policy import Policy
 from m2r_train.rollout.base import Completion
-from m2r_train.stages import work
+from m2r_train.stages import devices
 from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import lay_out, lessons
 from m2r_train.stages.work import Work
@@ -139,7 +139,7 @@ def test_a_run_says_once_that_its_gpus_peak_is_not_known(
     device: str, lines: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv(VARIABLE, raising=False)
-    monkeypatch.setattr(work, "_device", lambda _policy: (device, "float32"))
+    monkeypatch.setattr(devices, "_device", lambda _policy: (device, "float32"))
     ctx = run("SFTJob", tmp_path / "run", sft_spec(dataset(tmp_path / "data")))
     assert gauge(ctx) is None
     assert SERIES.encode() not in ctx.metrics.exposition()
