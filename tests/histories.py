@@ -16,11 +16,11 @@ class History:
     """What a watch has written down so far."""
 
     def __init__(self, file: Path) -> None:
-        self._file = file
+        self.file = file
 
     def __iter__(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """The events: ADDED, MODIFIED or DELETED, and the object."""
-        text, decoder, at = self._file.read_text(), json.JSONDecoder(), 0
+        text, decoder, at = self.file.read_text(), json.JSONDecoder(), 0
         while at < len(text):
             if text[at].isspace():
                 at += 1

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+import histories
 import yaml
-from cluster import Cluster, tool
+from cluster import Cluster
 from cluster.kueue import Kueue, running
 from cluster.kueue.manifests import ACCOUNT, NAMESPACE
+from histories import History
 from lab import ROOT, Lab
 from plays import play, rlvr
 
@@ -195,29 +196,13 @@ def stays(room: Lab, what: str, holds: Callable[[], bool], seconds: float = 2.0)
         time.sleep(0.5)
 
 
-class Watched:
+class Watched(History):
     """Every state of a namespace's pods that a watch has shown, also of those that are gone."""
-
-    def __init__(self, file: Path) -> None:
-        self._file = file
-
-    def states(self) -> Iterator[Manifest]:
-        """The pods, in the order in which they changed."""
-        text, decoder, at = self._file.read_text(), json.JSONDecoder(), 0
-        while at < len(text):
-            if text[at].isspace():
-                at += 1
-                continue
-            try:
-                found, at = decoder.raw_decode(text, at)
-            except ValueError:  # the last one is being written
-                return
-            yield found
 
     def exit_codes(self, job: str) -> list[int]:
         """Exit codes of a Job's pods, in the order in which they ended."""
         codes: dict[str, int] = {}
-        for pod in self.states():
+        for _, pod in self:
             if pod["metadata"]["labels"].get("job-name") != job:
                 continue
             for container in pod.get("status", {}).get("containerStatuses", []):
@@ -230,13 +215,5 @@ class Watched:
 @contextmanager
 def watching(cluster: Cluster, namespace: str, folder: Path) -> Iterator[Watched]:
     """Writes down every state of the pods of a namespace for the time of the block."""
-    file = folder / "pods.json"
-    command = [str(tool("kubectl")), f"--kubeconfig={cluster.kubeconfig}", "get", "pods"]
-    options = ["--watch", "--output=json", f"--namespace={namespace}"]
-    with file.open("w") as out:
-        process = subprocess.Popen([*command, *options], stdout=out, stderr=subprocess.DEVNULL)
-        try:
-            yield Watched(file)
-        finally:
-            process.terminate()
-            process.wait(timeout=10)
+    with histories.watching(cluster, namespace, "pods", folder) as seen:
+        yield Watched(seen.file)
