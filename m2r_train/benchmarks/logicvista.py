@@ -13,6 +13,7 @@ from m2r_train.benchmarks.base import Benchmark, Judged, Record, Row, accuracy, 
 from m2r_train.benchmarks.figures import prefixed
 from m2r_train.core.answers import option_letter
 from m2r_train.core.estimates import Figure
+from m2r_train.core.latex import plain
 
 SKILLS = ("inductive", "deductive", "numerical", "spatial", "mechanical")
 
@@ -68,11 +69,13 @@ def figures(rows: Sequence[Row]) -> dict[str, Figure]:
 
 
 def _listed(text: str) -> list[str] | None:
-    """ "A, C", "A and C" and "(B)" as their letters; of "C. 22.6" the leading one."""
+    """ "A, C", "A and C" and "(B)" as their letters; of "C. 22.6" and "C. 5" the first."""
     if len(text) > _MAX_ANSWER_CHARS:
         return None
-    items = [item for item in _SEPARATOR.split(text) if item]
-    if items and all(len(item) == 1 and item.isalnum() for item in items):
+    items = [item for item in _SEPARATOR.split(plain(text)) if item]
+    if items and all(len(item) == 1 and item.isalpha() for item in items):
+        return items
+    if len(items) == 1 and len(items[0]) == 1 and items[0].isdigit():
         return items
     letter = option_letter(text)
     return None if letter is None else [letter]
