@@ -39,7 +39,7 @@ _TYPES = (
     "obj_appearance_order",
 )
 
-_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)")
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
 _OPTION = re.compile(r"\s*\(?([A-Za-z])[.):\s]\s*")
 
 
@@ -61,7 +61,9 @@ def lmms_eval(record: Record, text: str) -> Judged:
 
 
 def vlmevalkit(record: Record, text: str) -> Judged:
-    """What ``<answer>`` holds, else the end of the text; the error relative to ``|truth|``."""
+    """What ``<answer>`` holds (a number: begins with), else the end of the text; the error is
+    relative to ``|truth|``.
+    """
     answer = _answer_block(text)
     tail = text.rpartition("</think>")[2]
     if not _is_numeric(record):
@@ -72,10 +74,15 @@ def vlmevalkit(record: Record, text: str) -> Judged:
         )
         return Judged(letter, float(letter == truth))
     truth_value = number_field(record, "ground_truth")
-    inside = _last_number(answer) if answer is not None else None
+    inside = None if answer is None else _leading_number(answer) or _last_number(answer)
     number = inside or _last_number(tail) or _last_number(text)
     x = None if number is None else as_float(number)
     return Judged(number, _mra_of_any_sign(x, truth_value))
+
+
+def vlmevalkit_cut(record: Record, answer: str) -> Judged:
+    """For an answer that is cut out already: it is what ``<answer>`` holds."""
+    return vlmevalkit(record, f"<answer>{answer}</answer>")
 
 
 def figures(rows: Sequence[Row]) -> dict[str, Figure]:
@@ -140,6 +147,11 @@ def _answer_block(text: str) -> str | None:
     return inside if opened else None
 
 
+def _leading_number(text: str) -> str | None:
+    match = _NUMBER.match(text.lstrip())
+    return None if match is None else match[0]
+
+
 def _last_number(text: str) -> str | None:
     found = _NUMBER.findall(text)
     return found[-1] if found else None
@@ -161,6 +173,7 @@ def _options(record: Record) -> dict[str, str]:
 BENCHMARK = Benchmark(
     name="vsi-bench",
     rules={"official": official, "vlmevalkit": vlmevalkit, "lmms-eval": lmms_eval},
+    cut_rules={"vlmevalkit": vlmevalkit_cut},
     figures=figures,
     headline=lambda _: "overall",
     ids=("id",),

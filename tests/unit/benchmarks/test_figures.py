@@ -426,6 +426,17 @@ def test_the_answer_that_the_prompt_asks_for_is_right_by_every_rule(name: str) -
             assert result.samples[0]["cut"] in ("A", "B")
 
 
+def test_an_area_that_is_cut_out_of_its_tags_is_the_number_before_its_unit() -> None:
+    record = {
+        "question_type": "room_size_estimation",
+        "ground_truth": "10",
+        "prediction": "<think>3 by 3</think><answer>\\boxed{10 m^2}</answer>",
+    }
+    for rule in BENCHMARKS["vsi-bench"].rules:
+        sample = scored("vsi-bench", [record], rule=rule, answer="tagged").samples[0]
+        assert sample["score"] == 1.0, rule
+
+
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_a_record_without_its_fields_is_not_scored(name: str) -> None:
     for rule in BENCHMARKS[name].rules:
