@@ -32,10 +32,10 @@ _PHRASES = (
 
 # In order: what is deleted, and what is replaced.
 _CLEANING = (
-    *((old, "") for old in (" ", r"\,", "\n", r"\text", r"\mbox", r"\left", r"\right")),
+    *((" ", ""), (r"\,", ""), ("∞", r"\infty"), (r"+\infty", r"\infty"), (r"\\", "\\")),
+    *((old, "") for old in ("\n", r"\text", r"\mbox", r"\left", r"\right")),
     *((old, "") for old in (r"^{\circ}", r"^\circ", "{m}^3", "m^3", "{units}", "units")),
-    *((old, "") for old in ("{km}", "km")),
-    *(("∞", r"\infty"), (r"+\infty", r"\infty"), (r"\\", "\\"), ("bmatrix", "pmatrix")),
+    *(("{km}", ""), ("km", ""), ("bmatrix", "pmatrix")),
 )
 _STRIPPING = (
     *(("tfrac", "frac"), ("dfrac", "frac"), (r"\!", ""), (r"\$", ""), ("$", ""), (r"\%", "")),
@@ -50,7 +50,7 @@ _BARE_ROOT = re.compile(r"\\sqrt([^{])")
 _BARE_FRACTION = re.compile(r"\\frac([^{])([^{]|(?=\{))")
 _BARE_POINT = re.compile(r"(^|[ {])\.(?=[0-9])")
 _SLASH = re.compile(r"(-?[0-9]+)/(-?[0-9]+)")
-_BRACKETED_LETTER = re.compile(r"\(([a-e])\)|\{([a-e])\}")
+_BRACKETED_LETTERS = (re.compile(r"\(([a-e])\)"), re.compile(r"\{([a-e])\}"))
 
 
 def official(record: Record, text: str) -> Judged:
@@ -96,6 +96,8 @@ def is_equal(a: str, b: str) -> bool:
         return False
     if left == right:
         return True
+    if isinstance(left, tuple) or isinstance(right, tuple):  # (1,234) is no number
+        return False
     x, y = _two_decimals(a), _two_decimals(b)
     return x is not None and x == y
 
@@ -188,7 +190,9 @@ def _braced(match: re.Match[str]) -> str:
 
 
 def _unbracketed(text: str) -> str:
-    return _BRACKETED_LETTER.sub(lambda match: match[1] or match[2], text)
+    for bracketed in _BRACKETED_LETTERS:  # one after the other: {(b)} is a letter too
+        text = bracketed.sub(r"\1", text)
+    return text
 
 
 def _tuple(text: str) -> tuple[str | float, ...] | str | None:

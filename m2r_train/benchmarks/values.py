@@ -19,6 +19,7 @@ _TOKEN = re.compile(
     r"|(?P<command>\\[A-Za-z]+|\\[^A-Za-z]?)|(?P<mark>\S))"
 )
 _PLAIN = re.compile(r"[0-9.eE+\-*/() ]+")
+_PLAIN_POWER = re.compile(r"\*\*\s*([0-9]+(?:\.[0-9]*)?)")
 _PLAIN_NUMBER = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)[eE]([+-]?[0-9]{1,3})")
 
 _IGNORED = {r"\left", r"\right", r"\displaystyle", r"\,", r"\!", r"\;", r"\:", r"\ ", "$"}
@@ -65,6 +66,7 @@ def plain_value(text: str) -> float | None:
     if len(text) > MAX_CHARS or not _PLAIN.fullmatch(text) or re.search(r"[0-9.)]\s*\(", text):
         return None
     text = _PLAIN_NUMBER.sub(r"(\1*10^{\2})", text)
+    text = _PLAIN_POWER.sub(r"^{\1}", text)  # all of its digits, unlike TeX
     return latex_value(text.replace("**", "^"))
 
 
