@@ -9,8 +9,8 @@ def levenshtein(pattern: str, text: str) -> int:
     The bit-vector form of Myers (1999) for the global distance, with ``pattern`` in the bits of
     an integer: len(text) steps, each linear in len(pattern) / 64.
     """
-    if not pattern:
-        return len(text)
+    if not pattern or _runs_through(pattern, text):
+        return len(text) - len(pattern)
     full = (1 << len(pattern)) - 1
     last = 1 << (len(pattern) - 1)
     where: dict[str, int] = {}
@@ -29,3 +29,9 @@ def levenshtein(pattern: str, text: str) -> int:
         rises = down | ~(vertical | up) & full
         falls = up & vertical
     return distance
+
+
+def _runs_through(pattern: str, text: str) -> bool:
+    """Whether the text has all characters of the pattern in order: then the rest is inserted."""
+    at = -1
+    return all((at := text.find(character, at + 1)) >= 0 for character in pattern)

@@ -36,7 +36,7 @@ _QUOTE = 'The answer is "'
 _LETTER = re.compile(r"\(([a-zA-Z])\)")
 
 _MAX_INT_CHARS = 1000
-_MAX_CHOICE_CHARS = 20_000
+_MAX_CHOICE_CHARS = 200_000
 """Beyond this a text is not compared with the choices; a published run would take its time."""
 
 _GROUPINGS = (

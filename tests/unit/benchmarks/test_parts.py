@@ -9,6 +9,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from m2r_train.benchmarks import mathvista
 from m2r_train.benchmarks.editdistance import levenshtein
 from m2r_train.benchmarks.numberwords import first_number
 from m2r_train.benchmarks.options import find_option
@@ -39,6 +40,15 @@ def test_bit_vectors_count_the_same_edits_as_the_table(a: str, b: str) -> None:
 
 def test_edits_between_texts_longer_than_a_machine_word() -> None:
     assert levenshtein("kitten" * 30, "sitting" * 30) == by_the_book("kitten" * 30, "sitting" * 30)
+    assert levenshtein("blue sky", "The sky is blue. " * 2000) == 34_000 - 8
+
+
+def test_a_whole_chain_of_thought_is_nearest_to_some_choice_of_mathvista() -> None:
+    record = {
+        **{"question_type": "multi_choice", "answer_type": "text"},
+        **{"choices": ["3", "blue sky", "tree"], "answer": "blue sky"},
+    }
+    assert mathvista.official(record, "The sky is blue. " * 2000) == ("blue sky", 1.0)
 
 
 @pytest.mark.parametrize(
