@@ -17,6 +17,7 @@ from runs import KILLED, M2R, Golden, Process, change, files_under, manifests, w
 from s3server import free_port
 from trials import Trial, stages
 
+from m2r_train.api.runspec import RunInput
 from m2r_train.store import read_head
 from m2r_train.store.local import LocalStore
 
@@ -223,6 +224,37 @@ def test_two_pods_of_one_rank_are_a_pod_of_two_and_end_together(pair: Gang) -> N
     for pod in both():
         assert pair.ended(pod).code == 0
     pair.check()
+
+
+def test_own_rewards_are_asked_by_each_rank_and_are_those_of_one(
+    golden: Golden, m2r: M2R, tmp_path: Path
+) -> None:
+    """Each rank has a process of the user's file; a killed rank changes none of their values."""
+    reward = tmp_path / "spread.py"
+    reward.write_text(
+        "import zlib\n"
+        "def reward(completion, problem):\n"
+        "    return zlib.crc32((problem['id'] + completion).encode()) / 2**32\n"
+    )
+    trials = {}
+    for name, size in (("calm", 2), ("killed", 2), ("one", 1)):
+        trial = trials[name] = gang(m2r, golden, "rlvr", tmp_path / name, size=size)
+        rewards = trial.spec.spec["rewards"]
+        own = [{"name": "spread", "uri": reward.as_uri()}]
+        inputs = {**trial.spec.inputs, "rewards.own[0]": RunInput(uri=reward.as_uri())}
+        trial.spec = trial.spec.model_copy(update={"inputs": inputs})
+        trial.change("rewards", {**rewards, "own": own})
+    first = trials["killed"].start()
+    assert first.when(lambda: trials["killed"].step() > 0), first.wait().err
+    os.kill(ranks_of(first)[1], signal.SIGKILL)
+    assert trials["killed"].ended(first).code == 128 + signal.SIGKILL
+    for trial in trials.values():
+        done = trial.ended(trial.start())
+        assert done.code == 0, done.err
+    calm, killed, one = (trial.records() for trial in trials.values())
+    assert killed == calm
+    assert all(0 < record["own/spread"] < 1 for record in calm)
+    assert calm[0]["own/spread"] == pytest.approx(one[0]["own/spread"], rel=1e-6)
 
 
 @stages("sft")
