@@ -39,9 +39,9 @@ def course(policy: Policy) -> list[Lesson]:
     return lessons(policy, [*pictured, sample(id="text", chain=CHAIN + " so" * 40)])
 
 
-def step(policy: Policy, engine: Engine, ranks: Ranks) -> list[float]:
-    """Loss and gradient norm of one step."""
-    loss, _, _ = sft._accumulate(policy, engine, course(policy), lambda: None, ranks)
+def step(policy: Policy, engine: Engine, ranks: Ranks, most: int | None = None) -> list[float]:
+    """Loss and gradient norm of one step, on ``most`` of the lessons."""
+    loss, _, _ = sft._accumulate(policy, engine, course(policy)[:most], lambda: None, ranks)
     return [loss, engine.step(RATE)]
 
 
@@ -64,7 +64,8 @@ def work(
 ) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """Four steps, of which the third is taken again from the state after the second.
 
-    It is taken once more from the state that the ``former`` strategy had then.
+    It is taken once more from the state that the ``former`` strategy had then. Two more leave
+    some ranks without work, and all of them.
     """
     policy = small_policy()
     engine = engine_of(policy, strategy, ranks)
@@ -78,6 +79,10 @@ def work(
         )
         whole = [float(p.detach().double().sum()) for p in policy.module.parameters()]
     seen.append(step(policy, engine, ranks))
+    few = step(policy, engine, ranks, most=1)
+    before = {name: tensor.clone() for name, tensor in engine.state_dict().items()}
+    idle = engine.step(RATE)
+    moved = [n for n, t in engine.state_dict().items() if not torch.equal(t, before[n])]
     told = told_to_all(state, ranks)
     other = small_policy()
     again = engine_of(other, strategy, ranks)
@@ -93,7 +98,7 @@ def work(
     return {
         "seen": seen, "repeated": repeated, "crossed": crossed, "state": back,
         "drawn": [c.tokens for c in drawn[0]], "whole": whole,
-        "types": sorted(types), "finer": finer,
+        "types": sorted(types), "finer": finer, "few": few, "idle": idle, "moved": moved,
     }, told  # fmt: skip
 
 

@@ -62,6 +62,7 @@ class ZeroEngine:
         self._zero = zero
         self._named = learning(module, frozen)
         self._steps = 0
+        self._passed = False  # whether this rank has a gradient for the step in flight
         optimizer = torch.optim.AdamW(
             groups(self._named.values(), config),
             lr=0.0,
@@ -89,9 +90,12 @@ class ZeroEngine:
     def backward(self, loss: Tensor) -> None:
         """Add the gradient of ``loss``; DeepSpeed's mean over ranks becomes the sum."""
         self._engine.backward(loss * self._group.size, scale_wrt_gas=False)
+        self._passed = True
 
     def step(self, learning_rate: float) -> float:
         """As ``engine.local.LocalEngine.step``, of the sum over ranks."""
+        if not self._have_passed():
+            return 0.0
         for group in self._engine.optimizer.param_groups:
             group["lr"] = learning_rate
         self._engine.step()
@@ -99,6 +103,17 @@ class ZeroEngine:
         if math.isfinite(norm):
             self._steps += 1
         return norm
+
+    def _have_passed(self) -> bool:
+        """Whether any rank has a gradient; then one without adds zeros: DeepSpeed asks all."""
+        device = next(iter(self._named.values())).device
+        if not self._group.any_of([self._passed], device)[0]:
+            return False
+        if not self._passed:  # stage 1 alone: in the others ranks keep in step
+            named = self._named.values()
+            self.backward(self.forward(lambda: 0.0 * torch.stack([p.sum() for p in named]).sum()))
+        self._passed = False
+        return True
 
     def state_dict(self) -> dict[str, Tensor]:
         """Whole on rank 0, nothing on the others; all of them take part."""

@@ -69,6 +69,16 @@ def test_losses_gradients_and_weights_are_those_of_one_process(
     assert two["state"] == pytest.approx(one["state"], rel=1e-3, abs=1e-4 * most)
 
 
+@pytest.mark.parametrize("strategy", [*WHOLE, *FROZEN])
+def test_ranks_without_work_add_nothing_and_a_step_without_any_changes_nothing(
+    made: dict[str, Any], strategy: str
+) -> None:
+    """As where a batch has fewer rows than ranks, or none of a step's groups has an advantage."""
+    one = made["alone DataParallel" + ("+frozen" if "frozen" in strategy else "")]
+    assert made[strategy]["few"] == pytest.approx(one["few"], rel=1e-3)
+    assert (made[strategy]["idle"], made[strategy]["moved"]) == (0.0, [])
+
+
 @pytest.mark.parametrize("strategy", NARROW)
 def test_weights_in_bfloat16_learn_in_float32_with_every_strategy(
     made: dict[str, Any], strategy: str
