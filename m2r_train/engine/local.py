@@ -143,8 +143,8 @@ class LocalEngine:
             if f"adam_m/{name}" in state:
                 self._optimizer.state[parameter] = {
                     "step": state[f"adam_t/{name}"].reshape(()).clone(),
-                    "exp_avg": state[f"adam_m/{name}"].clone(),
-                    "exp_avg_sq": state[f"adam_v/{name}"].clone(),
+                    "exp_avg": state[f"adam_m/{name}"].to(parameter.device, copy=True),
+                    "exp_avg_sq": state[f"adam_v/{name}"].to(parameter.device, copy=True),
                 }
         self._round()
 

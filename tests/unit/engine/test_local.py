@@ -129,6 +129,15 @@ def test_a_model_that_was_saved_goes_on_bit_for_bit() -> None:
     assert all(torch.equal(value, results[1][name]) for name, value in results[0].items())
 
 
+def test_a_state_comes_to_where_the_parameters_are() -> None:
+    net, there = Net(), Net().to("meta")  # any device that is not the file's
+    engine, resumed = LocalEngine(net, CONFIG), LocalEngine(there, CONFIG)
+    train(net, engine, range(1))
+    resumed.load_state_dict(load_tensors(save_tensors(engine.state_dict())))
+    devices = {n: t.device.type for n, t in resumed.state_dict().items() if "adam_t/" not in n}
+    assert devices == dict.fromkeys(devices, "meta")
+
+
 def test_a_loaded_state_does_not_follow_the_one_it_came_from() -> None:
     net, other = Net(), Net()
     engine, copied = LocalEngine(net, CONFIG), LocalEngine(other, CONFIG)
