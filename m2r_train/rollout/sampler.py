@@ -159,7 +159,7 @@ class InProcessSampler:
         valid[column] = True
         seen = policy.see([image for r in requests for image in r.images])
         x = policy.embed(packed.tokens_L, packed.prefix_L, seen)[None]
-        positions = packed.positions_3L[:, None]
+        positions = packed.positions_3L[:, None].to(x.device)  # they were laid out on the host
         cos, sin = policy.module.model.language_model.rotary_emb(x, positions)
         cache = []
         for layer in self._layers:

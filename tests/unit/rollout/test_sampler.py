@@ -270,3 +270,13 @@ def test_what_is_raised_between_two_tokens_ends_the_drawing(
     engine = InProcessSampler(policy, look=leave)
     with pytest.raises(InterruptedError):
         engine.generate(asked, SEEDS, SAMPLED)
+
+
+def test_prompts_are_laid_out_on_the_host_and_read_where_the_policy_is() -> None:
+    here = small_policy()
+    asked = [request(here, "how many?"), request(here, "so so?")]
+    there = Policy(here.module.to("meta"), here.processor)  # any device but the host
+    with there.device:
+        cache, *rest = InProcessSampler(there)._prefill(asked, samples=2, room=4)
+    assert {part.device.type for pair in cache for part in pair} == {"meta"}
+    assert rest[1].shape == (4, there.width)
