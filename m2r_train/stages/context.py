@@ -130,8 +130,8 @@ class Context(Attempt):
         self.saver.pace.end_step()
         self.history.append({"step": step, **record})
         self._report(done, total, {"step": step, **record}, shown)
-        due = self._agree(due=self.saver.due(done, every))
-        last = done == total or bool(self.stop)
+        due, stop = self._agree(due=self.saver.due(done, every))
+        last = done == total or stop
         if last or due:
             with self.phase("checkpoint"):
                 timing: StepRecord = {"step": step, **self._phases, **self._mfu}
@@ -139,7 +139,7 @@ class Context(Attempt):
                 if last:
                     safe = self.saver.settle() and safe
         self._close_timings(step)
-        if (last and self.stop) or not safe:
+        if stop or not safe:
             self._leave(done)
         self.saver.pace.begin_step()
 
@@ -150,15 +150,18 @@ class Context(Attempt):
             self.metrics.record_step(figures)
             self._close_timings(total)
 
-    def _agree(self, *, due: bool) -> bool:
-        """Whether rank 0 finds a save ``due``; a stop that one rank was asked for is all ranks'."""
+    def _agree(self, *, due: bool) -> tuple[bool, bool]:
+        """Whether rank 0 finds a save ``due``, and whether any rank was asked to stop.
+
+        One that is asked from here on stops with all others after the next step.
+        """
         if self.ranks.size == 1:
-            return due
+            return due, bool(self.stop)
         told = self.ranks.gather([due, self.stop.reason, self.stop.age])
         for _, reason, age in told:
             if reason is not None:
                 self.stop.told(reason, age)
-        return bool(told[0][0])
+        return bool(told[0][0]), any(reason is not None for _, reason, _ in told)
 
     def leave_if_asked(self, done: int) -> None:
         """Raise ``Preempted`` when a stop was asked for; everything up to ``done`` is saved."""

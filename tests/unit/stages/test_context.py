@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,8 +13,10 @@ from torch import Tensor
 from unit.stages.runs_in_memory import context, status
 
 from m2r_train.api.errors import Preempted
+from m2r_train.engine.ranks import Ranks, Seat
 from m2r_train.stages.context import Context
 from m2r_train.stages.place import Place
+from m2r_train.stages.stop import StopRequest
 
 KEEP = 2
 
@@ -74,6 +77,35 @@ def test_without_a_stop_looking_changes_nothing(tmp_path: Path) -> None:
     weights = Weights()
     train(context(tmp_path), weights, 0, 4)
     assert float(weights.value) == 4
+
+
+class Peers(Ranks):
+    """Two ranks of one mind; rank 0 alone is asked to stop, right after their nth agreement."""
+
+    def __init__(self, stop: StopRequest, after: int) -> None:
+        super().__init__(Seat(0, 2))
+        self._stop, self._left = stop, after
+
+    def gather(self, value: Any) -> list[Any]:
+        self._left -= 1
+        if self._left == 0:
+            self._stop.reason = "SIGTERM"
+        return [value, value]
+
+
+def test_a_stop_that_comes_after_ranks_have_agreed_is_for_the_step_after(tmp_path: Path) -> None:
+    """The others know nothing of it yet: a rank that saves or leaves now does so alone."""
+    ctx = context(tmp_path)
+    ctx.ranks = Peers(ctx.stop, after=2)
+    with pytest.raises(Preempted, match="after step 3, state saved"):
+        train(ctx, Weights(), 0, 10)
+
+
+def test_a_stop_in_the_last_save_leaves_no_rank_alone(tmp_path: Path) -> None:
+    ctx = context(tmp_path)
+    ctx.ranks = Peers(ctx.stop, after=10)
+    train(ctx, Weights(), 0, 10)
+    assert ctx.saver.committed == 10
 
 
 def test_the_first_attempt_has_resumed_from_nowhere(tmp_path: Path) -> None:
