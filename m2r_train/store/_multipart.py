@@ -9,6 +9,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from m2r_train.store.base import Watch
@@ -31,7 +32,8 @@ def send_parts(client: Any, where: dict[str, str], data: memoryview, watch: Watc
     try:
         parts = _Parts(client, upload, checksum, data).send(watch)
     except BaseException:
-        client.abort_multipart_upload(**upload)
+        with suppress(Exception):  # what ended the upload is what the caller has to know
+            client.abort_multipart_upload(**upload)
         raise
     client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
 
