@@ -50,8 +50,13 @@ def publish_folder(
         name: {"size": _size(file), "sha256": _hash(file)} for name, file in sorted(files.items())
     }
     digest = folder_digest({name: str(entry["sha256"]) for name, entry in described.items()})
-    previous = _manifest(target)
-    if previous is not None and previous["digest"] != digest:
+    previous = None
+    try:
+        previous = _manifest(target)
+        stale = previous is not None and previous["digest"] != digest
+    except DataError:  # damaged: what its readers are told to do is done here
+        stale = True
+    if stale:
         target.delete(MANIFEST)
     for name, file in files.items():
         probe("before-upload")

@@ -121,8 +121,9 @@ def test_a_damaged_manifest_is_refused(place: Place, tmp_path: Path, manifest: b
     store = place.open()
     publish_folder(store, "model", MODEL)
     store.put("model/MANIFEST.json", manifest)
-    with pytest.raises(DataError, match=r"MANIFEST\.json: is damaged"):
+    with pytest.raises(DataError, match=r"MANIFEST\.json: is damaged: publish it again"):
         fetch_folder(store, "model", tmp_path)
+    assert publish_folder(store, "model", MODEL) == verify_folder(store, "model")
 
 
 def test_a_manifest_with_another_digest_is_refused(place: Place) -> None:
