@@ -51,10 +51,11 @@ class Scored:
 
 @dataclass(frozen=True, slots=True)
 class UpdateStats:
-    """The last pass's loss and gradient norm, and means over the tokens that it went over.
+    """The last pass's loss and gradient norm, and means over the tokens that its loss went over.
 
-    ``gap`` are the figures of ``core.offpolicy``, where the sampler's gap is corrected; ``padding``
-    is the share of the computed cells that hold no token.
+    ``logp_diff`` is of the policy that drew, whatever later passes made of it; ``gap`` are the
+    figures of ``core.offpolicy``, where the sampler's gap is corrected; ``padding`` is the share of
+    the computed cells that hold no token.
     """
 
     loss: float
@@ -198,7 +199,7 @@ def update(
             )
             engine.backward(part_loss)
             loss += part_loss.item()
-            figures = _figures(stats, entropy_N, logp_N, batch) | gap
+            figures = _figures(stats, entropy_N, _present(old[p]), batch) | gap
             means.append((float(stats["tokens"]), figures))
         norm = engine.step(learning_rate)
     told = ranks.gather([loss, means, cells(packs)])
@@ -342,14 +343,19 @@ def _counts(completion: Completion, objective: Objective) -> bool:
 
 
 def _figures(
-    stats: dict[str, Tensor], entropy_N: Tensor, logp_N: Tensor, batch: _Batch
+    stats: dict[str, Tensor], entropy_N: Tensor, old_N: Tensor, batch: _Batch
 ) -> dict[str, float]:
+    live_N = batch.mask_BT[batch.packed.branch_N, batch.packed.offset_N]
     return {
         "kl": float(stats["kl"]),
         "clip_ratio": float(stats["clip_ratio"]),
-        "entropy": float(entropy_N.mean()),
-        "logp_diff": float((logp_N.detach() - batch.sampled_N).abs().mean()),
+        "entropy": _mean_where(live_N, entropy_N),
+        "logp_diff": _mean_where(live_N, (old_N - batch.sampled_N).abs()),
     }
+
+
+def _mean_where(live_N: Tensor, values_N: Tensor) -> float:
+    return float(values_N[live_N].mean()) if bool(live_N.any()) else 0.0
 
 
 def _correction(

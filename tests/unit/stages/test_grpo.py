@@ -375,6 +375,13 @@ def test_the_distance_to_the_sampler_is_zero_on_its_own_rollouts() -> None:
     assert stats.logp_diff == pytest.approx(0.25, abs=1e-4)
 
 
+def test_the_distance_to_the_sampler_is_that_of_the_policy_that_drew() -> None:
+    """Further passes over a batch move the policy away, and not the sampler."""
+    one, _ = run(small_policy(), GROUPS)
+    three, _ = run(small_policy(), GROUPS, replace(OBJECTIVE, updates=3), rate=1e-2)
+    assert three.logp_diff == one.logp_diff
+
+
 def test_a_steps_record_is_made_of_plain_means() -> None:
     policy = small_policy()
     _, samples, groups = batch(policy, (RIGHT, WRONG), (NEAR, BARE), (BARE, BARE), kinds="ene")
@@ -578,6 +585,20 @@ def test_truncated_completions_can_be_left_out_of_the_loss_and_its_normaliser() 
     share = sum(lengths) / (sum(lengths) - lengths[2])
     plain = gradient_of(as_if, requests, by_token)
     assert_close(masked, {n: g * share for n, g in plain.items()}, 1e-4)
+
+
+def test_figures_are_of_the_tokens_in_the_loss_whatever_the_micro_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    policy = small_policy()
+    requests, scored, _ = cut(policy)
+    objective = replace(OBJECTIVE, mask_truncated=True)
+    seen = []
+    for cells in (1, 10_000):
+        monkeypatch.setattr(grpo, "_CELLS", cells)
+        seen.append(update(policy, None, Recorder(policy), requests, scored, objective, 0.0, 0.0))
+    assert seen[0].entropy == pytest.approx(seen[1].entropy, rel=1e-5)
+    assert seen[0].logp_diff == pytest.approx(seen[1].logp_diff, rel=1e-5)
 
 
 def test_a_constant_normaliser_is_completions_times_the_limit() -> None:
