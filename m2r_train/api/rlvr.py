@@ -189,11 +189,16 @@ class Kl(Model):
         description="Cosine and Linear go from start to end; Constant stays at start.",
     )
     start: Factor = Field(default=0.04, description="Coefficient at the first step.")
-    end: Factor = Field(default=0.0, description="Coefficient at the last step.")
+    end: Factor = Field(default=0.0, description="Coefficient that it reaches after the last step.")
     estimator: Literal["K1", "K2", "K3"] = Field(
         default="K3",
         description="Estimate per token: K3 is never negative; K1 has K2's gradient.",
     )
+
+    @property
+    def ever(self) -> bool:
+        """Whether any step has a KL term."""
+        return bool(self.start or (self.schedule != "Constant" and self.end))
 
 
 class Clip(Model):
@@ -355,12 +360,6 @@ class RLVRSpec(JobSpec):
             cel="self.optimization.warmupSteps <= self.steps",
             message="must not be more than steps; lower it or raise steps",
             check=lambda s: s.optimization.warmup_steps <= s.steps,
-        ),
-        Rule(
-            path="optimization.updatesPerBatch",
-            cel="self.rollout.promptsPerStep % self.optimization.updatesPerBatch == 0",
-            message="must divide rollout.promptsPerStep; set it to 1 or another divisor",
-            check=lambda s: s.rollout.prompts_per_step % s.optimization.updates_per_batch == 0,
         ),
         Rule(
             path="rewards.overlong.bufferTokens",

@@ -61,7 +61,7 @@ def _improve(ctx: Context, spec: RLVRSpec, own: OwnRewards) -> dict[str, Any]:
     ctx.close_labels(task=curriculum.tasks, component=[OWN + term.name for term in own.terms])
     choose_what_learns(policy, opt, ctx.seed)
     ctx.work = work_of(ctx, policy)
-    reference = reference_of(policy) if opt.kl.start or opt.kl.end else None
+    reference = reference_of(policy) if opt.kl.ever else None
     sampler = rollout_engine(sampling.engine, policy, ctx.look)  # copies what ranks may soon share
     engine = training_engine(policy, opt, spec.parallelism, ctx.ranks)
     objective = Objective.of(spec)

@@ -78,7 +78,7 @@ TRAINER_SERIES: tuple[Series, ...] = (
     Series("m2r_attempt", "gauge", "Which attempt at the run this is, from 1.", "attempts"),
     Series("m2r_step_phase_seconds", "histogram", "Time that one step spent in each phase.",
            "seconds", {"phase": PHASES}, _STEP_SECONDS),
-    Series("m2r_tokens_total", "counter", "Tokens read, generated and trained on.", "tokens",
+    Series("m2r_tokens_total", "counter", "Tokens read and generated; trained on in SFT.", "tokens",
            {"kind": TOKEN_KINDS}),
     Series("m2r_samples_total", "counter", "Samples finished (completions, or evaluated items).",
            "samples"),

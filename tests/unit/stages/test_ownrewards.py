@@ -133,6 +133,13 @@ def test_samples_of_every_task_are_tried(tmp_path: Path) -> None:
     assert "" in {text for text, _ in asked}
 
 
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[1]"])
+def test_damaged_digests_are_one_line(damaged: bytes, tmp_path: Path) -> None:
+    (tmp_path / "own-rewards.json").write_bytes(damaged)
+    with pytest.raises(DataError, match=r"own-rewards\.json is damaged; put it back"):
+        pinned(LocalStore(tmp_path), {"a": "1"})
+
+
 def test_the_first_attempts_digests_are_kept(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     assert pinned(store, {"a": "1"}) == {"a": "1"}
