@@ -100,23 +100,19 @@ class InProcessSampler:
         """See ``RolloutEngine.generate``."""
         if not requests:
             return []
-        with self._policy.device:  # where what is made below comes to lie
-            return self._generate(requests, seeds, params)
-
-    def _generate(
-        self, requests: Sequence[Request], seeds: Sequence[int], params: SamplingParams
-    ) -> list[list[Completion]]:
+        # Each tensor is told its device: torch's context for that would slow all of torch's calls.
+        device = self._policy.device
         prompts = [r.prompt for r in requests]
         samples = params.samples if params.temperature > 0 else 1
         cache, valid, state, next_position = self._prefill(requests, samples, params.max_tokens)
-        uniforms = _uniforms(seeds, samples, params.max_tokens).to(self._policy.device)
-        rows = torch.arange(len(prompts) * samples)
-        tokens = torch.zeros((len(rows), params.max_tokens), dtype=torch.long)
-        logps = torch.zeros((len(rows), params.max_tokens))
-        lengths = torch.zeros(len(rows), dtype=torch.long)
-        stopped = torch.zeros(len(rows), dtype=torch.bool)
+        uniforms = _uniforms(seeds, samples, params.max_tokens).to(device)
+        rows = torch.arange(len(prompts) * samples, device=device)
+        tokens = torch.zeros((len(rows), params.max_tokens), dtype=torch.long, device=device)
+        logps = torch.zeros((len(rows), params.max_tokens), device=device)
+        lengths = torch.zeros(len(rows), dtype=torch.long, device=device)
+        stopped = torch.zeros(len(rows), dtype=torch.bool, device=device)
         width = valid.shape[1] - params.max_tokens
-        done = torch.zeros(len(rows), dtype=torch.bool)
+        done = torch.zeros(len(rows), dtype=torch.bool, device=device)
         for t in range(params.max_tokens):
             self._look()
             logits = F.linear(state, self._head).float()
@@ -146,20 +142,20 @@ class InProcessSampler:
 
         Returns caches (R, K, P + C, E), validity (R, P + C), last states (R, D), positions (R).
         """
-        policy = self._policy
+        policy, device = self._policy, self._policy.device
         prompts = [r.prompt for r in requests]
         lengths = [len(p.tokens) for p in prompts]
         width = max(lengths)
         # prompts lie behind each other, as in training; in the cache they end at one column
-        packed = pack_rows([Row(p.tokens, p.positions, ()) for p in prompts])
+        packed = pack_rows([Row(p.tokens, p.positions, ()) for p in prompts]).to(device)
         column = torch.cat(
             [torch.arange(r * width - n, r * width) for r, n in enumerate(lengths, 1)]
-        )
-        valid = torch.zeros(len(prompts) * width, dtype=torch.bool)
+        ).to(device)
+        valid = torch.zeros(len(prompts) * width, dtype=torch.bool, device=device)
         valid[column] = True
         seen = policy.see([image for r in requests for image in r.images])
         x = policy.embed(packed.tokens_L, packed.prefix_L, seen)[None]
-        positions = packed.positions_3L[:, None].to(x.device)  # they were laid out on the host
+        positions = packed.positions_3L[:, None]
         cos, sin = policy.module.model.language_model.rotary_emb(x, positions)
         cache = []
         for layer in self._layers:
@@ -177,13 +173,13 @@ class InProcessSampler:
                 full[:, :, :width] = grid.repeat_interleave(samples, dim=0)
                 pair.append(full)
             cache.append((pair[0], pair[1]))
-        ends = torch.tensor(lengths).cumsum(0) - 1
+        ends = torch.tensor(lengths, device=device).cumsum(0) - 1
         last = self._rms(x[0, ends], self._norm).repeat_interleave(samples, dim=0)
-        room_valid = torch.zeros((len(prompts), room), dtype=torch.bool)
+        room_valid = torch.zeros((len(prompts), room), dtype=torch.bool, device=device)
         all_valid = torch.cat([valid.view(len(prompts), width), room_valid], dim=1)
         all_valid = all_valid.repeat_interleave(samples, dim=0)
         next_position = torch.tensor([int(p.positions[:, -1].max()) + 1 for p in prompts])
-        return cache, all_valid, last, next_position.repeat_interleave(samples)
+        return cache, all_valid, last, next_position.to(device).repeat_interleave(samples)
 
     def _decode(
         self,

@@ -276,7 +276,6 @@ def test_prompts_are_laid_out_on_the_host_and_read_where_the_policy_is() -> None
     here = small_policy()
     asked = [request(here, "how many?"), request(here, "so so?")]
     there = Policy(here.module.to("meta"), here.processor)  # any device but the host
-    with there.device:
-        cache, *rest = InProcessSampler(there)._prefill(asked, samples=2, room=4)
+    cache, *rest = InProcessSampler(there)._prefill(asked, samples=2, room=4)
     assert {part.device.type for pair in cache for part in pair} == {"meta"}
     assert rest[1].shape == (4, there.width)
