@@ -20,6 +20,10 @@ import pyarrow.parquet as pq
 from m2r_train.api.errors import DataError
 from m2r_train.core.records import Quality, Sample
 
+# Arrow's own allocator keeps what a writer has given back: a job's peak is 60 MiB lower without it
+# and, written file after file, no longer grows (bench/bench_synthesis.py).
+pa.set_memory_pool(pa.system_memory_pool())
+
 MAX_GROUP_ROWS = 512
 MAX_GROUP_BYTES = 64 * 2**20
 """A reader holds one row group in memory: rows and bytes of pictures in one are bounded."""

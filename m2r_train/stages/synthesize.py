@@ -18,7 +18,7 @@ import numpy as np
 
 from m2r_train.api.datasynthesis import ALL_SPLITS, DataSynthesisSpec
 from m2r_train.data.annotated import scene_files
-from m2r_train.data.roster import repeats
+from m2r_train.data.roster import Roster, repeats
 from m2r_train.data.splits import Flags, deal
 from m2r_train.stages import teaching
 from m2r_train.stages.cleaning import cleaned
@@ -71,6 +71,8 @@ def run(ctx: Context) -> dict[str, Any]:
             if ctx.place.helps:
                 return {"step": ctx.done or 0, "steps": total}
             splits["rlvr"] = in_order(samples, splits["rlvr"], measured, ctx.seed)
+        del usable, numbers
+        samples.roster = Roster()  # all are dealt; writing is where memory is highest
         with TemporaryDirectory(prefix="m2r-dataset-", dir=ctx.cache_dir) as folder:
             write_dataset(Path(folder), ctx, samples, splits, measured, counts, dropped, chains)
             digest = ctx.publish("dataset", Path(folder))

@@ -211,3 +211,7 @@ def test_another_layout_is_an_error_with_its_columns():
     pq.write_table(pa.table({"problem": ["1 + 1"]}), buffer)
     with pytest.raises(DataError, match=r"m.parquet: columns \['problem'\] are not those"):
         read_shard(buffer.getvalue(), name="m.parquet")
+
+
+def test_arrow_does_not_keep_what_a_writer_gave_back() -> None:
+    assert pa.default_memory_pool().backend_name == "system"
