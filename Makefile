@@ -115,13 +115,16 @@ experiments-page: setup-dev  ## docs/experiments.md and its pictures, from bench
 	@$(VENV)/python tools/experiments page
 
 .PHONY: bench-sim bench-rewards bench-rlvr bench-rlvr-larger bench-sft bench-logprobs bench-losses bench-resume
-.PHONY: bench-recovery bench-operator bench-checkpoint bench-scorers bench-synthesis bench-healthy
+.PHONY: bench-recovery bench-operator bench-checkpoint bench-scorers bench-answers bench-synthesis bench-healthy
 bench-sim: setup-bench  ## pictures, videos and questions a second; 10 000 labels checked again
 	@$(VENV)/python bench/bench_sim.py
 	@$(VENV)/python bench/bench_spatial.py
 
 bench-rewards: setup-bench  ## rewards a second and agreement, against other libraries
 	@$(VENV)/python bench/bench_rewards.py
+
+bench-answers: setup-bench  ## equivalence of answers: agreement and speed against math-verify, hostile texts
+	@$(VENV)/python bench/bench_answers.py
 
 bench-synthesis: setup-bench  ## a synthesis job: time, memory, faults; WHOLE=1: 10,000 and 100,000
 	@$(VENV)/python bench/bench_synthesis.py $(if $(WHOLE),--whole)

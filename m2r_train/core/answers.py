@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from m2r_train.core.equality import rounds, same_answer
 from m2r_train.core.latex import MAX_EXPRESSION_CHARS, plain, same_expression
 from m2r_train.core.numerals import parse_number, parse_numeral, same_number
 from m2r_train.core.records import AnswerType
@@ -94,7 +95,9 @@ def equivalent(prediction: str, truth: str, answer_type: AnswerType) -> bool:
     The first test is equality of the trimmed, case-folded texts. Then, by ``answer_type``: choice
     compares option letters; number compares exact rationals, units dropped; expression and text
     compare numbers as numbers, and otherwise the forms without LaTeX dressing, spaces and case.
-    No partial credit and no tolerance. Texts beyond `MAX_EXPRESSION_CHARS` are compared verbatim.
+    Numbers and expressions are also the same where their values are (`same_answer`): 2√2 is √8.
+    No partial credit and no tolerance, but that a decimal of six places or more may be rounded from
+    a value that no decimal writes. Texts beyond `MAX_EXPRESSION_CHARS` are compared verbatim.
     """
     prediction, truth = prediction.strip(), truth.strip()
     if len(prediction) > MAX_EXPRESSION_CHARS or len(truth) > MAX_EXPRESSION_CHARS:
@@ -106,14 +109,19 @@ def equivalent(prediction: str, truth: str, answer_type: AnswerType) -> bool:
     if answer_type == "choice":
         chosen, right = option_letter(prediction), option_letter(truth)
         return chosen == right if chosen or right else same_expression(prediction, truth)
+    return _same_value(prediction, truth, answer_type)
+
+
+def _same_value(prediction: str, truth: str, answer_type: AnswerType) -> bool:
     any_unit = answer_type == "number"
-    number = parse_numeral(prediction, any_unit=any_unit)
-    truth_number = parse_numeral(truth, any_unit=any_unit)
+    a, b = (parse_numeral(text, any_unit=any_unit) for text in (prediction, truth))
     # x = 5 is 5 by the other side's leave only: it is not y = 5.
     both_assign = not any_unit and "=" in prediction and "=" in truth
-    if both_assign or (number is None and truth_number is None):
-        return same_expression(prediction, truth)
-    return number is not None and truth_number is not None and same_number(number, truth_number)
+    if a is not None and b is not None and not both_assign:
+        return same_number(a, b) or rounds(a.value, b.value) or rounds(b.value, a.value)
+    if (both_assign or a is b) and same_expression(prediction, truth):
+        return True
+    return answer_type != "text" and same_answer(prediction, truth)
 
 
 def _tags(text: str) -> Tags:

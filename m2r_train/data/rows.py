@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import cast, get_args
 
 from m2r_train.core.answers import equivalent, extract_answer, format_valid, parse_number
+from m2r_train.core.expressions import read
 from m2r_train.core.records import AnswerType, Domain, RewardKind, Sample
 from m2r_train.data.choices import option_letter, plain_options
 from m2r_train.data.media import Album
@@ -38,6 +39,8 @@ MAX_ID = 200
 # An undeclared answer counts as a number only in plain digits: of "3 m", "12 %" or "1/2" only
 # their author knows whether the unit or the form belongs to the answer.
 _PLAIN_NUMBER = re.compile(r"[-+]?[0-9.,]+(?:[eE][-+]?[0-9]+)?")
+# Nor is "1/2" or "10:30" taken for mathematics, but what is written in LaTeX or with powers is.
+_MATHEMATICS = re.compile(r"\\[A-Za-z{]|[\^√π]")
 _BARE_LETTER = re.compile(r"\(?([A-Za-z])\)?[.:]?")
 
 
@@ -45,8 +48,9 @@ def to_sample(row: Mapping[str, object], album: Album, source: str) -> Sample:
     """The sample of a record under our names (see FIELDS); everything else in it is ignored.
 
     What is left out: ``options`` make a choice question; else an answer that reads as a number
-    makes a number question; else it is text. The reward is exact match, the domain general, the
-    task the source's name, the id a hash of source, question, options, answer and pictures.
+    makes a number question, mathematics in LaTeX an expression; all else is text. The reward is
+    exact match, the domain general, the task the source's name, the id a hash of source, question,
+    options, answer and pictures.
 
     Raises:
         Problem: the record cannot be used.
@@ -92,8 +96,11 @@ def to_sample(row: Mapping[str, object], album: Album, source: str) -> Sample:
 def _infer(answer: str, options: Sequence[str] | None) -> AnswerType:
     if options is not None:
         return "choice"
-    plain = _PLAIN_NUMBER.fullmatch(answer) and parse_number(answer) is not None
-    return "number" if plain else "text"
+    if _PLAIN_NUMBER.fullmatch(answer) and parse_number(answer) is not None:
+        return "number"
+    if _MATHEMATICS.search(answer) and read(answer) is not None:
+        return "expression"
+    return "text"
 
 
 def _settle(answer: str, answer_type: AnswerType, options: Sequence[str] | None) -> str:
