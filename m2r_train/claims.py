@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 from m2r_train.api.claim import Claim, Measure
@@ -15,7 +16,7 @@ from m2r_train.api.errors import DataError
 from m2r_train.api.problems import nearest
 from m2r_train.api.sweep import ARM_LABEL, SEED_LABEL, SWEEP_LABEL
 from m2r_train.benchmarks.pairing import Side, paired_over_runs
-from m2r_train.core.verdicts import Effect, Verdict, effect, holm, together, verdict
+from m2r_train.core.verdicts import Effect, Verdict, effect, holm, tested, together, verdict
 from m2r_train.report.arms import SHOWN, band, points_of, spread, statistic
 from m2r_train.reporting import StoredRun
 from m2r_train.store import read_head
@@ -109,11 +110,13 @@ def claim_figures(claim: Claim, own: Sequence[ArmRun], *, file: str) -> dict[str
         one["verdict"], one["why"] = told.word, told.why
         if one["decides"]:
             verdicts.append(told)
-    final = together(verdicts)
+    needed = [_needed(claim, place, own, file) for place in range(len(claim.preconditions))]
+    final = next((one for one, _ in needed if one is not None), together(verdicts))
     return {
         "claim": claim.model_dump(mode="json", by_alias=True),
         "verdict": {"word": final.word, "why": final.why},
         "arms": {arm: _seeds(own, arm) for arm in _arms(own)},
+        "preconditions": [told for _, told in needed],
         "comparisons": comparisons,
         "scores": _scores(own),
         "curves": _curves(own),
@@ -125,8 +128,9 @@ def _comparison(
 ) -> dict[str, Any]:
     """Treatment less control by seed; ``advantage`` and its ends are positive where better."""
     measure = claim.measures[place]
-    treated = _by_seed(runs, claim.treatment, measure, place, file)
-    plain = _by_seed(runs, control, measure, place, file)
+    where = f"{file}: measures[{place}]"
+    treated = _by_seed(runs, claim.treatment, measure, where)
+    plain = _by_seed(runs, control, measure, where)
     seeds = sorted(treated.keys() & plain.keys())
     sign = 1.0 if measure.better == "Higher" else -1.0
     pairs = [(_number(plain[s], measure), _number(treated[s], measure)) for s in seeds]
@@ -151,6 +155,27 @@ def _comparison(
         "n": found.n,
         "questions": _by_questions(measure, [(plain[s], treated[s]) for s in seeds], sign),
     }
+
+
+def _needed(
+    claim: Claim, place: int, runs: Sequence[ArmRun], file: str
+) -> tuple[Verdict | None, dict[str, Any]]:
+    """A verdict where a precondition is not met, and what is told of it."""
+    one = claim.preconditions[place]
+    having = _by_seed(runs, one.arm, one.measure, f"{file}: preconditions[{place}].measure")
+    values = {seed: _number(run, one.measure) for seed, run in sorted(having.items())}
+    value = fmean(values.values())
+    found = tested(one.text, arm=one.arm, value=value, least=one.at_least)
+    told = {
+        "text": one.text,
+        "arm": one.arm,
+        "measure": one.measure.title,
+        "seeds": {str(seed): number for seed, number in values.items()},
+        "mean": value,
+        "atLeast": one.at_least,
+        "met": found is None,
+    }
+    return found, told
 
 
 def _by_questions(
@@ -178,12 +203,10 @@ def _side(benchmark: str, one: ArmRun) -> Side:
     return Side(one.run.label, one.run.lines(f"eval/samples/{benchmark}.jsonl"), protocol)
 
 
-def _by_seed(
-    runs: Sequence[ArmRun], arm: str, measure: Measure, place: int, file: str
-) -> dict[int, ArmRun]:
+def _by_seed(runs: Sequence[ArmRun], arm: str, measure: Measure, where: str) -> dict[int, ArmRun]:
     """The run of each seed that has the measure."""
     having = [one for one in runs if one.arm == arm and one.value(measure) is not None]
-    where, title = f"{file}: measures[{place}]", measure.title
+    title = measure.title
     if not having:
         remedy = _meant(runs, measure)
         raise DataError(f"{where}: no finished run of arm {arm} has {title}; {remedy}")
@@ -211,6 +234,7 @@ def _number(one: ArmRun, measure: Measure) -> float:
 def _check_arms(claim: Claim, runs: Sequence[ArmRun], file: str) -> None:
     arms = _arms(runs)
     wanted = [("treatment", claim.treatment), *(("controls", one) for one in claim.controls)]
+    wanted += [(f"preconditions[{n}].arm", one.arm) for n, one in enumerate(claim.preconditions)]
     for field, arm in wanted:
         if arm not in arms:
             known = f"there are {', '.join(arms)}" if arms else "none has the label of an arm"

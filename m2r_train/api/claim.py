@@ -75,6 +75,17 @@ class Measure(Model):
         return f"{self.statistic.lower()} {self.curve}{task}{until}"
 
 
+class Precondition(Model):
+    """What an arm has to show on the mean of its seeds for the claim to be put to the test."""
+
+    arm: ItemName = Field(description="Arm that has to show it, mostly a control.")
+    measure: Measure = Field(description="What is looked at; better and margin do not count.")
+    at_least: Annotated[float, Field(ge=-1e9, le=1e9)] = Field(
+        description="Least mean over the seeds; below it there is nothing to test."
+    )
+    text: Text = Field(description="What it is that has to be there, in words.")
+
+
 class Claim(Model):
     """A treatment against controls. The first measure decides, the others tell more."""
 
@@ -91,6 +102,9 @@ class Claim(Model):
     )
     measures: Annotated[tuple[Measure, ...], Field(min_length=1, max_length=32)] = Field(
         description="What is compared; the first decides."
+    )
+    preconditions: Annotated[tuple[Precondition, ...], Field(max_length=32)] = Field(
+        default=(), description="Where one is not met, the claim is undecided whatever differs."
     )
     level: Annotated[float, Field(ge=0.5, le=0.999)] = Field(
         default=0.95, description="Level of the intervals; 1 less it, of the tests."

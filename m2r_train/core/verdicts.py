@@ -105,6 +105,14 @@ def verdict(
     return Verdict("holds", f"{told}, above the margin {margin:g}; Holm's p {adjusted_p:.2g}")
 
 
+def tested(text: str, *, arm: str, value: float, least: float) -> Verdict | None:
+    """Undecided where an arm does not show on the mean what the claim needs to be tested."""
+    if value >= least:
+        return None
+    shown = f"{arm} shows {value:.4g} on the mean, and {least:g} is the least"
+    return Verdict("undecided", f"not tested: {text.rstrip('.')}: {shown}")
+
+
 def together(verdicts: Sequence[Verdict]) -> Verdict:
     """Of several controls: one that falsifies is enough, and all must let the claim hold."""
     words = [one.word for one in verdicts]

@@ -326,6 +326,8 @@ def test_the_page_tells_verdict_effects_and_pictures_and_what_is_missing(folder:
     assert "| [order](#order) |" in text
     assert "seed 2: all" in ours
     assert "recipe against shuffled (decides)" in ours
+    assert f"**What this cannot tell:** {ALL['order'].cannot_tell}" in ours
+    assert len(ALL["order"].cannot_tell) > 20
     assert "recipe against descending" in ours
     assert "**Here: no result yet.** Runs are missing" in reward
     assert "seed 0: rlvr-binary-s0" in reward  # what it shares with order is there

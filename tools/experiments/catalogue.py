@@ -44,6 +44,13 @@ class Experiment:
         return load_claim(self.folder / "claim.yaml")
 
     @property
+    def cannot_tell(self) -> str:
+        """The paragraph of the README that says what the outcome does not tell."""
+        text = (self.folder / "README.md").read_text()
+        _, _, after = text.partition("**What it cannot:** ")
+        return " ".join(after.partition("\n\n")[0].split()).replace("../../../docs/", "")
+
+    @property
     def seeds(self) -> tuple[int, ...]:
         """Those that the experiment asks for."""
         return load_sweep(self.sweep).seeds

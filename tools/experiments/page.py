@@ -27,7 +27,8 @@ and cannot tell. Every figure on this page is made by `make experiments-page` fr
 A seed is the unit: the advantage of the claim's treatment is taken within each seed, and its mean
 has a 95 % interval by Student's t over the seeds. *falsified*: the interval excludes an advantage
 above the margin. *holds*: it lies above the margin, and p after Holm is below 0.05. *undecided*:
-anything else ([sweeps](sweeps.md)). Bands and whiskers of the pictures are the range of the seeds.
+anything else, or a precondition of the claim is not met: there was nothing to test
+([sweeps](sweeps.md)). Bands and whiskers of the pictures are the range of the seeds.
 """
 
 
@@ -86,6 +87,8 @@ def _section(one: Outcome, drawn: Sequence[str]) -> str:
     lines += [f"**Falsified when.** {one.claim.breaks}", ""]
     lines += [f"**Here: {one.word}.** {_why(one)}", ""]
     lines += [
+        f"**What this cannot tell:** {one.experiment.cannot_tell}",
+        "",
         f"Manifests and what they can tell: [examples/experiments/{name}]({_link(name)}).",
         "",
     ]

@@ -133,6 +133,29 @@ def test_the_first_measure_decides(runs: Path) -> None:
     assert figures(runs, measures=lower)["verdict"]["word"] == "falsified"
 
 
+def needing(least: float) -> list[dict[str, Any]]:
+    measure = {"curve": "reward", "statistic": "Max"}  # of the control: 0.3 in each seed
+    text = "Binary rewards start at all."
+    return [{"arm": "binary", "measure": measure, "atLeast": least, "text": text}]
+
+
+def test_a_claim_without_what_it_needs_is_not_tested(runs: Path) -> None:
+    curve = [{"curve": "reward"}]
+    met = figures(runs, measures=curve, preconditions=needing(0.3))
+    assert met["verdict"]["word"] == "holds"
+    assert met["preconditions"][0]["met"]
+    missing = figures(runs, measures=curve, preconditions=needing(0.31))
+    assert missing["verdict"]["word"] == "undecided"
+    why = "not tested: Binary rewards start at all: binary shows 0.3 on the mean, and 0.31 is the"
+    assert missing["verdict"]["why"].startswith(why)
+    (told,) = missing["preconditions"]
+    assert (told["mean"], told["seeds"]) == (pytest.approx(0.3), {"0": 0.3, "1": 0.3, "2": 0.3})
+    assert missing["comparisons"][0]["verdict"] == "holds", "what differs is told all the same"
+    falsified = [{"curve": "reward", "better": "Lower"}]
+    word = figures(runs, measures=falsified, preconditions=needing(0.31))["verdict"]["word"]
+    assert word == "undecided"
+
+
 def test_only_finished_runs_and_only_those_of_the_sweep_count(runs: Path) -> None:
     evaluated(runs, "ednm", 3, 1, 1, 1, 1, done=False)
     evaluated(runs, "binary", 3, 0, 0, 0, 0)
@@ -173,6 +196,14 @@ def test_other_questions_are_not_paired_by_question(runs: Path) -> None:
             {"measures": [{"curve": "rewards"}]},
             "claim.yaml: measures[0]: no finished run of arm ednm has final rewards; did you mean "
             "reward?",
+        ),
+        (
+            {"preconditions": [{**needing(0.1)[0], "arm": "none"}]},
+            "claim.yaml: preconditions[0].arm: no finished run of arm none among those given",
+        ),
+        (
+            {"preconditions": [{**needing(0.1)[0], "measure": {"curve": "rewards"}}]},
+            "claim.yaml: preconditions[0].measure: no finished run of arm binary has final rewards",
         ),
         (
             {"measures": [{"curve": "reward", "run": "sft"}]},
@@ -225,7 +256,8 @@ def test_the_command_writes_page_and_json_and_says_the_verdict(
 ) -> None:
     path, out = tmp_path / "claim.yaml", tmp_path / "figures.json"
     text = "<b>Smooth</b> rewards help."
-    content = claim(text=text).model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    told_first = claim(text=text, preconditions=needing(0.25))
+    content = told_first.model_dump(mode="json", by_alias=True, exclude_defaults=True)
     path.write_text(yaml.safe_dump(content))
     options = ("--compare", "--claim", str(path), "--json", str(out), str(runs))
     code, told, err = report(*options)
@@ -235,6 +267,7 @@ def test_the_command_writes_page_and_json_and_says_the_verdict(
     assert "&lt;b&gt;Smooth" in page
     assert '<path class="area c1"' in page, "the band of the treatment"
     assert "+50 [-12.1, +112]" in page
+    assert "Binary rewards start at all." in page
     written = json.loads(out.read_text())
     assert {one["arm"] for one in written["curves"]} == {"binary", "ednm"}
     assert [one["mean"] for one in written["scores"] if one["figure"] == "overall"]
