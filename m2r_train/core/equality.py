@@ -19,7 +19,15 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Final, TypeAlias, TypeGuard, cast
 
-from m2r_train.core.expressions import Answer, Collection, Relation, Tree, Union, read
+from m2r_train.core.expressions import (
+    Answer,
+    Collection,
+    Relation,
+    Tree,
+    Union,
+    read,
+)
+from m2r_train.core.mathtokens import FUNCTIONS
 
 Value: TypeAlias = Fraction | complex
 Letters: TypeAlias = dict[str, Fraction]
@@ -32,7 +40,6 @@ _MAX_BITS: Final = 4096
 _MAX_WORK: Final = 20_000
 """Bits of all rational results of one evaluation: well under a millisecond."""
 _MAX_FACTORIAL: Final = 200
-_MAX_ITEMS: Final = 16
 _PLACES: Final = 6
 """A decimal of so many places or more also equals a number that it is rounded or cut from."""
 
@@ -43,13 +50,34 @@ class _NoValue(Exception):  # noqa: N818 - never leaves this module
 
 def same_answer(prediction: str, truth: str) -> bool:
     """Whether both texts have a tree and the two say the same. Never raises."""
-    left, right = _read(prediction), _read(truth)
-    if left is None or right is None:
-        return False
     try:
-        return _same(left, right)
-    except (_NoValue, RecursionError):
+        left, right = _read(prediction), _read(truth)
+        return left is not None and right is not None and _same(left, right)
+    except (_NoValue, RecursionError, ArithmeticError, ValueError):
         return False
+
+
+def has_tree(text: str) -> bool:
+    """Whether a text can be read as mathematics."""
+    try:
+        return _read(text) is not None
+    except RecursionError:
+        return False
+
+
+def is_stated(text: str) -> bool:
+    """Whether an answer ends in a number or fraction: ``5``, ``x = -5/2``, ``3 + 2 = 5``."""
+    answer = _read(text) if has_tree(text) else None
+    last = answer.sides[-1] if isinstance(answer, Relation) else answer
+    return isinstance(last, tuple) and _is_stated(last)
+
+
+def _is_stated(tree: Tree) -> bool:
+    if tree[0] == "*" and len(tree) == 3:  # as 3/-1 is read
+        second = cast("Tree", tree[2])
+        return second[0] == "reciprocal" and _is_stated(("/", tree[1], second[1]))
+    parts = [part for part in tree[1:] if isinstance(part, tuple)]
+    return tree[0] == "number" or (tree[0] in ("negative", "/") and all(map(_is_stated, parts)))
 
 
 @lru_cache(maxsize=4096)  # the completions of a group share their truth, and often their answer
@@ -62,6 +90,8 @@ def _read(text: str) -> Answer | None:
 
 def _same(a: Answer, b: Answer) -> bool:
     a, b = _plain(a), _plain(b)
+    if not (_named(a) and _named(b)):
+        a, b = _values_of(a), _values_of(b)
     if isinstance(a, Relation) and isinstance(b, Relation):
         return _same_relation(a, b)
     b = _as_set(b)
@@ -80,17 +110,64 @@ def _is_tree(answer: Answer) -> TypeGuard[Tree]:
 
 def _plain(answer: Answer) -> Answer:
     """Plus-minus as a list, a set of one as its element, a list of assignments as its values."""
+    if isinstance(answer, Relation):
+        if any(map(_has_signs, answer.sides)):
+            made = (
+                Relation(answer.signs, tuple(_signed(side, upper=upper) for side in answer.sides))
+                for upper in (True, False)
+            )
+            return Collection("", tuple(made))
+        return _settled(answer)
     if _is_tree(answer):
         both = _both_signs(answer)
         return both[0] if len(both) == 1 else Collection("", both)
     if not isinstance(answer, Collection) or answer.brackets not in ("", "{}"):
         return answer
     items = tuple(x for item in answer.items for x in _flat(_plain(item)))
-    if len(items) == 1:
-        return items[0]
-    if answer.brackets == "" and len(items) > 1 and all(map(_assigns, items)):
-        items = tuple(cast("Relation", item).sides[-1] for item in items)
-    return Collection(answer.brackets, items)
+    return items[0] if len(items) == 1 else Collection(answer.brackets, items)
+
+
+def _settled(relation: Relation) -> Answer:
+    """The value of a chain without letters that is true, ``3 + 2 = 5``, ``√2 ≈ 1.41``; else itself.
+
+    Of an assignment, ``x = 2 + 3 = 5``, the sides behind the name are such a chain.
+    """
+    if not set(relation.signs) <= {"=", "≈"}:
+        return relation
+    named = _assigns(relation)
+    sides, signs = relation.sides[named:], relation.signs[named:]
+    if len(sides) < 2 or any(map(_names, sides)):
+        return relation
+    for sign, side in zip(signs, sides[1:], strict=True):
+        if not (_same_tree(sides[0], side) or (sign == "≈" and _near(side, sides[0]))):
+            return Relation((*relation.signs, "≠"), (*relation.sides, sides[0]))  # equal to nothing
+    return Relation(relation.signs[:1], (relation.sides[0], sides[0])) if named else sides[0]
+
+
+def _near(tree: Tree, other: Tree) -> bool:
+    """Whether a written decimal is rounded from a value, to whatever place."""
+    pairs = [(x, y) for x, y in _values(tree, other) if isinstance(x, Fraction)]
+    return any(abs(complex(x) - complex(y)) <= 0.51 * 10.0 ** -max(_places(x), 0) for x, y in pairs)
+
+
+def _named(answer: Answer) -> bool:
+    """A bare list of assignments."""
+    return (
+        isinstance(answer, Collection)
+        and answer.brackets == ""
+        and len(answer.items) > 1
+        and all(map(_assigns, answer.items))
+    )
+
+
+def _values_of(answer: Answer) -> Answer:
+    """``x = 1, x = 2`` as ``1, 2``, and ``x = 1, y = 2`` as ``(1, 2)``; all else as it is."""
+    if not _named(answer):
+        return answer
+    relations = [cast("Relation", item) for item in cast("Collection", answer).items]
+    names = {str(one.sides[0]).partition("_")[0] for one in relations}
+    brackets = "()" if len(names) == len(relations) else ""
+    return Collection(brackets, tuple(one.sides[-1] for one in relations))
 
 
 def _flat(answer: Answer) -> tuple[Answer, ...]:
@@ -112,19 +189,28 @@ def _has_signs(tree: Tree) -> bool:
 
 def _signed(tree: Tree, *, upper: bool) -> Tree:
     parts = tuple(_signed(x, upper=upper) if isinstance(x, tuple) else x for x in tree[1:])
-    head = tree[0]
-    if head in ("±", "∓"):
-        head = "+" if (head == "±") == upper else "-"
-    return (head, *parts)
+    if tree[0] not in ("±", "∓"):
+        return (tree[0], *parts)
+    (value,) = parts
+    return cast("Tree", value) if (tree[0] == "±") == upper else ("negative", value)
 
 
 def _assigns(answer: Answer) -> bool:
-    """``x = 5``, ``f(x) = 2x``: a name on the left of one equality."""
-    if not isinstance(answer, Relation) or set(answer.signs) != {"="}:
+    """``x = 5``, ``f(x) = 2x``, ``\tan A = 1``, ``|AB| = 5``: a name on the left of an equality."""
+    if not isinstance(answer, Relation) or not set(answer.signs) <= {"=", "≈"}:
         return False
-    left = answer.sides[0]
-    called = left[0] == "*" and all(isinstance(x, tuple) and x[0] == "symbol" for x in left[1:])
-    return left[0] == "symbol" or called
+    return _is_name(answer.sides[0])
+
+
+def _is_name(tree: Tree) -> bool:
+    if tree[0] == "symbol":
+        return tree[1] not in _CONSTANTS
+    parts = [cast("Tree", part) for part in tree[1:]]
+    if tree[0] == "*" and parts[0][0] == "symbol":  # f(3), \angle ABC, P(A)
+        return all(part[0] == "symbol" for part in parts[1:]) or (
+            len(parts) == 2 and parts[0][1] in _CALLED and parts[1][0] == "number"
+        )
+    return (tree[0] in FUNCTIONS or tree[0] == "absolute") and _is_name(parts[0])
 
 
 def _assigned(answer: Answer) -> Answer:
@@ -132,7 +218,7 @@ def _assigned(answer: Answer) -> Answer:
 
 
 def _same_relation(a: Relation, b: Relation) -> bool:
-    if set(a.signs) == set(b.signs) == {"="} and len(a.signs) == len(b.signs) == 1:
+    if len(a.signs) == len(b.signs) == 1 and {*a.signs, *b.signs} <= {"=", "≈"}:
         return _same_equation(a, b)
     if a.signs == ("≠",) and b.signs == ("≠",):
         return _same_equation(a, b)
@@ -158,10 +244,14 @@ def _same_equation(a: Relation, b: Relation) -> bool:
     if _assigns(a) and _assigns(b):
         pairs = zip(a.sides, b.sides, strict=True)
         return all(_same_tree(x, y) for x, y in pairs)
-    left: Tree = ("-", *a.sides)
-    right: Tree = ("-", *b.sides)
-    ratios = [x / y for x, y in _values(left, right) if x != 0 and y != 0]
+    left: Tree = ("+", a.sides[0], ("negative", a.sides[1]))
+    right: Tree = ("+", b.sides[0], ("negative", b.sides[1]))
+    ratios = [_ratio(x, y) for x, y in _values(left, right) if x != 0 and y != 0]
     return len(ratios) >= 2 and all(_equal(ratio, ratios[0]) for ratio in ratios)
+
+
+def _ratio(a: Value, b: Value) -> Value:
+    return a / b if isinstance(a, Fraction) and isinstance(b, Fraction) else complex(a) / complex(b)
 
 
 def _variable(relation: Relation) -> object:
@@ -201,12 +291,12 @@ def _closer(sign: str) -> str:
 
 
 def _same_collection(a: Collection, b: Collection) -> bool:
-    if len(a.items) != len(b.items) or len(a.items) > _MAX_ITEMS:
+    if len(a.items) != len(b.items):
         return False
     kinds = {a.brackets, b.brackets}
     if kinds <= {"", "{}"}:
         return _match(a.items, b.items)
-    if len(kinds) > 1 and kinds not in ({"", "()"}, {"{}", "()"}, {"", "[]"}):
+    if len(kinds) > 1 and kinds not in ({"", "()"}, {"{}", "()"}):
         return False
     return all(map(_same, a.items, b.items))
 
@@ -214,6 +304,8 @@ def _same_collection(a: Collection, b: Collection) -> bool:
 def _match(a: Sequence[Answer], b: Sequence[Answer]) -> bool:
     """Whether each of ``a`` has a partner of its own in ``b``."""
     left = list(b)
+    if len(a) != len(left):
+        return False
     for one in a:
         partner = next((k for k, other in enumerate(left) if _same(one, other)), None)
         if partner is None:
@@ -269,6 +361,7 @@ def _names(tree: Tree) -> frozenset[str]:
     return frozenset(found)
 
 
+_CALLED: Final = frozenset("fghFGHPE")
 _CONSTANTS: Mapping[object, complex] = {"π": math.pi, "e": math.e, "i": 1j, "∞": math.inf}
 
 
@@ -276,7 +369,9 @@ def _equal(a: Value, b: Value) -> bool:
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return a == b
     x, y = complex(a), complex(b)
-    return abs(x - y) <= _CLOSE * max(abs(x), abs(y), 1e-3)
+    if a == 0 or b == 0:  # what is left of roots that cancel out
+        return abs(x - y) <= 1e-13
+    return abs(x - y) <= _CLOSE * max(abs(x), abs(y))
 
 
 def _rounded(tree: Tree, values: tuple[Value, Value]) -> bool:
@@ -289,22 +384,23 @@ def _rounded(tree: Tree, values: tuple[Value, Value]) -> bool:
     if isinstance(other, Fraction):
         return rounds(decimal, other)
     places = _places(decimal)
-    near = abs(complex(decimal) - other) < 10.0**-places
-    return places >= _PLACES and near
+    apart = abs(complex(decimal) - other)
+    return places >= _PLACES and apart < 10.0**-places and apart < 1e-4 * abs(other)
 
 
 def rounds(decimal: Fraction, value: Fraction) -> bool:
     """Whether a decimal of `_PLACES` places or more comes from a value that no decimal writes."""
-    if abs(decimal - value) >= Fraction(1, 10**_PLACES):
+    apart = abs(decimal - value)
+    if apart >= Fraction(1, 10**_PLACES) or 10**4 * apart >= abs(value):
         return False
     places = _places(decimal)
-    near = abs(decimal - value) < Fraction(1, 10 ** max(places, 0))
+    near = apart < Fraction(1, 10 ** max(places, 0))
     return places >= _PLACES and _places(value) < 0 and near
 
 
 def _places(value: Fraction) -> int:
-    """Decimals that write the value; -1 where none do, or more than 15."""
-    return next((n for n in range(16) if 10**n % value.denominator == 0), -1)
+    """Decimals that write the value; -1 where none do, or more than 20."""
+    return next((n for n in range(21) if 10**n % value.denominator == 0), -1)
 
 
 class _Evaluation:
@@ -321,8 +417,13 @@ class _Evaluation:
             return cast("Fraction", tree[1])
         if head == "symbol":
             return self.symbol(str(tree[1]))
-        values = [self.of(cast("Tree", part)) for part in tree[1:]]
-        return self.kept(_OPERATIONS[head](*values))
+        parts = [cast("Tree", part) for part in tree[1:]]
+        if head in ("+", "*"):
+            operation, value = _OPERATIONS[head], self.of(parts[0])
+            for part in parts[1:]:
+                value = self.kept(operation(value, self.of(part)))
+            return value
+        return self.kept(_OPERATIONS[head](*map(self.of, parts)))
 
     def symbol(self, name: str) -> Value:
         if name == "∞":
@@ -424,10 +525,10 @@ def _of_complex(function: Callable[[complex], complex]) -> Callable[[Value], Val
 
 _OPERATIONS: Mapping[str, Callable[..., Value]] = {
     "+": _binary(lambda a, b: a + b),
-    "-": _binary(lambda a, b: a - b),
     "*": _binary(lambda a, b: a * b),
     "/": _binary(lambda a, b: a / b),
     "negative": lambda a: -a,
+    "reciprocal": lambda a: 1 / a,
     "^": _power,
     "root": _root,
     "!": _factorial,
@@ -448,6 +549,7 @@ _OPERATIONS: Mapping[str, Callable[..., Value]] = {
     "arcsin": _of_complex(cmath.asin),
     "arccos": _of_complex(cmath.acos),
     "arctan": _of_complex(cmath.atan),
+    "arccot": _of_complex(lambda z: math.pi / 2 - cmath.atan(z)),
     "sinh": _of_complex(cmath.sinh),
     "cosh": _of_complex(cmath.cosh),
     "tanh": _of_complex(cmath.tanh),

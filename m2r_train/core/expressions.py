@@ -33,7 +33,7 @@ class Collection(NamedTuple):
 
 
 class Relation(NamedTuple):
-    """``sides[0] signs[0] sides[1] ..``, signs of ``= < > ≤ ≥ ≠``."""
+    """``sides[0] signs[0] sides[1] ..``, signs of ``= ≈ < > ≤ ≥ ≠``."""
 
     signs: tuple[str, ...]
     sides: tuple[Tree, ...]
@@ -47,12 +47,14 @@ class Union(NamedTuple):
 
 Answer: TypeAlias = "Tree | Collection | Relation | Union"
 
-_SIGNS = frozenset("=<>≤≥≠")
+_MAX_ITEMS: Final = 16  # of all lists of an answer: comparing sets is quadratic
+_MAX_POSTFIXES: Final = 3
+_SIGNS = frozenset("=≈<>≤≥≠")
 _CLOSERS = {"(": ")]", "[": ")]", "\\{": ("\\}",), "{": "}"}
 _PAIRS = {"(": ")", "[": "]", "{": "}"}
 _BARS = {"|": ("|", "absolute"), "⌊": ("⌋", "floor"), "⌈": ("⌉", "ceiling")}
 _ANGLES = frozenset({"sin", "cos", "tan", "cot", "sec", "csc"})
-_INVERSES = {"sin": "arcsin", "cos": "arccos", "tan": "arctan"}
+_INVERSES = {"sin": "arcsin", "cos": "arccos", "tan": "arctan", "cot": "arccot"}
 _WORD = re.compile(r"[^\\\w]*[A-Za-z]{3,}[^\\\w]*")
 _DIGITS = frozenset("0123456789.")
 
@@ -73,7 +75,7 @@ class _Reader:
     def __init__(self, tokens: list[str]) -> None:
         self.tokens = tokens
         self.holds_list = _lists(tokens)
-        self.at = self.depth = self.in_angle = self.in_bars = 0
+        self.at = self.depth = self.in_angle = self.in_bars = self.items = 0
 
     # tokens
 
@@ -116,6 +118,9 @@ class _Reader:
         items = [self.item()]
         while self.take(","):
             items.append(self.item())
+        self.items += len(items)
+        if len(items) > 1 and self.items > _MAX_ITEMS:
+            raise NotMathematics
         return items
 
     def item(self) -> Answer:
@@ -128,9 +133,14 @@ class _Reader:
             sets = [first]
             while self.take("∪"):
                 sets.append(self.one())
+            if len(sets) > _MAX_ITEMS:
+                raise NotMathematics
             return Union(tuple(sets))
         if self.peek() not in _SIGNS:
             return first
+        if isinstance(first, Collection):  # (x, y) = (3, 4)
+            self.need("=")
+            return self.one()
         signs, sides = [], [_tree(first)]
         while sign := self.take(*_SIGNS):
             if sign == "=" and isinstance(other := self.one(), (Collection, Union)):
@@ -184,31 +194,34 @@ class _Reader:
 
     def sum(self) -> Tree:
         with self.deeper():
-            value = self.signed()
-            while sign := self.take("+", "-", "±", "∓"):
-                value = (sign, value, self.signed())
-        return value
+            terms = [self.signed()]
+            while self.peek() in ("+", "-", "±", "∓"):
+                terms.append(self.signed())
+        return terms[0] if len(terms) == 1 else ("+", *terms)
 
     def signed(self) -> Tree:
+        """A term with its signs."""
         flips = 0
         while mark := self.take("+", "-"):
             flips += mark == "-"
-        if mark := self.take("±", "∓"):
-            return (mark, ("number", Fraction(0)), self.signed())
+        either = self.take("±", "∓")
         value = self.product()
+        if either:
+            value = (either, value)
         return ("negative", value) if flips % 2 else value
 
     def product(self) -> Tree:
-        value = self.power()
+        """Factors in one row, so that no chain of them is deep; ``a/b`` is a times 1/b."""
+        factors = [self.power()]
         while True:
             if self.take("*"):
-                value = ("*", value, self.factor())
+                factors.append(self.factor())
             elif self.take("/"):
-                value = ("/", value, self.factor())
+                factors.append(("reciprocal", self.factor()))
             elif self.begins_factor():
-                value = ("*", value, self.power())
+                factors.append(self.power())
             else:
-                return value
+                return factors[0] if len(factors) == 1 else ("*", *factors)
 
     def factor(self) -> Tree:
         """A factor behind a sign of multiplication, which may have a sign of its own."""
@@ -245,13 +258,14 @@ class _Reader:
 
     def exponent(self) -> Tree:
         """``x^{12}``, ``x^2``, ``x^-1``; without braces TeX takes one digit, a typist all."""
-        if self.take("-"):
-            return ("negative", self.exponent())
-        value = self.atom()
-        return ("^", value, self.exponent()) if self.take("^") else value
+        with self.deeper():
+            if self.take("-"):
+                return ("negative", self.exponent())
+            value = self.atom()
+            return ("^", value, self.exponent()) if self.take("^") else value
 
     def postfixed(self, value: Tree) -> Tree:
-        while True:
+        for _ in range(_MAX_POSTFIXES):
             if self.take("!"):
                 value = ("!", value)
             elif self.take("%"):
@@ -259,7 +273,8 @@ class _Reader:
             elif self.take("°"):
                 value = self.degrees(value)
             else:
-                return value
+                break
+        return value
 
     def degrees(self, value: Tree) -> Tree:
         """A degree sign is a unit; in an angle's function it has a value."""
@@ -351,9 +366,10 @@ class _Reader:
             if self.peek() in ("(", "{", "["):
                 return self.postfixed(self.atom())
             value = self.factor()
+            factors = [value]
             while self.begins_factor() and self.peek()[1:] not in FUNCTIONS and self.peek() != "(":
-                value = ("*", value, self.power())
-        return value
+                factors.append(self.power())
+        return value if len(factors) == 1 else ("*", *factors)
 
     def subscript(self) -> str:
         """``_1``, ``_{12}``, ``'`` behind a name."""
@@ -397,7 +413,7 @@ def _tree(answer: Answer) -> Tree:
 def _is_symbol(token: str) -> bool:
     """A letter, or a command that is one: ``\\theta``."""
     if len(token) == 1:
-        return token.isalpha() or token == "∞"
+        return (token.isascii() and token.isalpha()) or token in ("π", "∞")
     return token[:1] == "\\" and token[1:] in _LETTERS
 
 

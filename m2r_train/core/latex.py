@@ -25,8 +25,8 @@ _COMMANDS: dict[str, str] = {
     **dict.fromkeys(("text", "textbf", "textit", "textrm", "mbox", "operatorname", "boxed"), ""),
     **dict.fromkeys(("mathrm", "mathbf", "mathit", "mathsf", "displaystyle"), ""),
     **dict.fromkeys(("left", "right", "bigl", "bigr", "big", "Big"), ""),
-    **dict.fromkeys((",", "!", "(", ")", "[", "]", "$"), ""),
-    **dict.fromkeys((";", ":", " ", "quad", "qquad", "\\", "\n"), " "),
+    **dict.fromkeys(("!", "(", ")", "[", "]", "$"), ""),
+    **dict.fromkeys((",", ";", ":", " ", "quad", "qquad", "\\", "\n"), " "),
     **dict.fromkeys(("frac", "dfrac", "tfrac", "cfrac"), FRAC),
     **dict.fromkeys(("times", "cdot", "ast"), "×"),
     **dict.fromkeys(("circ", "degree"), "°"),
@@ -58,6 +58,7 @@ _CHARACTERS = str.maketrans(
         "*": "×",
         "÷": "/",
         "≃": "≈",
+        "~": " ",
         "\u00a0": " ",
         "\u2009": " ",
         "\u202f": " ",
@@ -65,6 +66,7 @@ _CHARACTERS = str.maketrans(
     }
 )
 
+_THIN_SPACE = re.compile(r"(?<=[0-9])\\[,!](?=[0-9]{3}(?![0-9]))")  # 1\,000
 _BARE_FRACTION = re.compile(rf"{FRAC}\s*([0-9])\s*([0-9])")
 
 _NUMBER_OR_CHARACTER = re.compile(r"[0-9]+(?:\.[0-9]+)?|\.[0-9]+|\S")
@@ -86,9 +88,12 @@ def plain(text: str) -> str:
     """
     text = text.strip().strip("*").translate(_CHARACTERS)
     if "\\" in text:
+        text = _THIN_SPACE.sub("", text)
         text = _COMMAND.sub(_command, text)
         text = _BARE_FRACTION.sub(rf"{FRAC}{{\1}}{{\2}}", text)  # \frac12 is one half
-    text = text.replace("{,}", ",").replace("^°", "°").replace("^{°}", "°").strip()
+    text = (
+        text.replace("{%}", "%").replace("{,}", ",").replace("^°", "°").replace("^{°}", "°").strip()
+    )
     while len(text) > 1 and text[0] == "{" and text.find("}") == len(text) - 1:
         text = text[1:-1].strip()  # \text{C} has become {C}
     return text.removesuffix(".").rstrip()

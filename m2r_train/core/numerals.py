@@ -52,13 +52,13 @@ _NUMERAL = re.compile(
 # A letter, then letters, separators and small exponents: "m", "km/h", "m^{2}", "square meters".
 _UNIT = re.compile(
     r"""[°'"′″A-Za-zµμΩ℃℉{]
-    (?: [°'"′″A-Za-zµμΩ²³\s./×(){}-] | \^\s*\{?-?[1-4]\}? | (?<=[a-z}])[23](?![0-9]) )*""",
+    (?: [°'"′″A-Za-zµμΩ²³\s./×(){}-] | \^\s*\{?-?[1-4] | (?<=[a-z}])[23](?![0-9]) )*""",
     re.VERBOSE,
 )
 _WORD = re.compile(r"[A-Za-zµμΩ]+")
 
 # Words that are units even in an expression, where "5 x" is a product and "5 or so" a text.
-_KNOWN_UNITS = frozenset(
+KNOWN_UNITS = frozenset(
     re.findall(
         r"\w+",
         """
@@ -74,6 +74,18 @@ _KNOWN_UNITS = frozenset(
 # One letter beside a number is a variable unless it is the symbol of a unit.
 _UNIT_SYMBOLS = frozenset("mgshlLNJWVAKCFΩ")
 _MAGNITUDES = frozenset({"hundred", "thousand", "million", "billion", "trillion", "dozen"})
+# Behind a number these make it another one, or more than one.
+NUMBER_WORDS = _MAGNITUDES | frozenset(
+    re.findall(
+        r"\w+",
+        """
+        lakh crore grand half halves third thirds quarter quarters fifth fifths sixth sixths eighth
+        eighths tenth tenths hundredth hundredths thousandth thousandths squared cubed factorial pi
+        plus minus times over divided or and not below negative zero one two three four five six
+        seven eight nine ten eleven twelve sqrt sin cos tan log ln
+        """,
+    )
+)
 
 
 def parse_numeral(text: str, *, any_unit: bool = True) -> Numeral | None:
@@ -91,7 +103,11 @@ def parse_numeral(text: str, *, any_unit: bool = True) -> Numeral | None:
 @lru_cache(maxsize=4096)  # the completions of a group share their truth, and often their answer
 def _parse(text: str, any_unit: bool) -> Numeral | None:
     match = _NUMERAL.fullmatch(plain(text))
-    if match is None or not _is_unit(match["unit"], any_unit=any_unit):
+    if match is None:
+        return None
+    unit = match["unit"]
+    glued = bool(unit) and match.string[match.start("unit") - 1] in "0123456789."
+    if not _is_unit(unit, any_unit=any_unit, glued=glued):
         return None
     value = _value(match)
     if value is None:
@@ -126,18 +142,22 @@ def same_number(a: Numeral, b: Numeral) -> bool:
 
 
 @lru_cache(maxsize=1024)  # a handful of units come back with every answer
-def _is_unit(text: str, *, any_unit: bool) -> bool:
+def _is_unit(text: str, *, any_unit: bool, glued: bool) -> bool:
     if not text:
         return True
-    if not _UNIT.fullmatch(text):
+    if not _UNIT.fullmatch(text) or re.match(r"\{\s*×", text):
         return False
     words = _WORD.findall(text)
     if any(len(w) == 1 and w not in _UNIT_SYMBOLS for w in words):
         return False
     lowered = [w.casefold() for w in words]
     if any_unit:
-        return not _MAGNITUDES.intersection(lowered)
-    return _KNOWN_UNITS.issuperset(lowered)
+        first = lowered[0] if lowered else ""
+        product = glued and 1 < len(first) <= 3 and first not in KNOWN_UNITS  # 3xy
+        squares = {"squared", "cubed"} if len(words) > 1 else set()  # "meters squared"
+        return not product and NUMBER_WORDS.isdisjoint({*lowered} - squares)
+    letter = glued and [len(w) for w in words] == [1] and text[0] != "°"  # 2s^2, 7A: no units
+    return not letter and KNOWN_UNITS.issuperset(lowered)
 
 
 def _value(match: re.Match[str]) -> Fraction | None:
