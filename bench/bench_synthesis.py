@@ -2,14 +2,19 @@
 
     python bench/bench_synthesis.py [--parts time memory faults] [--samples 2000] [--whole]
 
-Time: so many questions are simulated or drawn, cleaned, answered by a tiny teacher (four chains
-each; the quickstart's model after a short cold start), judged by the rules and routed, and half of
-them are measured by eight rollouts; on two cores. Seconds of each stage, and what 10,000 would
-take: fixed costs (workers, loading of models) are multiplied too, so that the figure is rather too
-high than too low. Fails beyond 20 minutes.
+Time: so many questions are simulated, drawn or read from a dataset with LaTeX answers, compared
+with a benchmark and with each other, answered by a tiny teacher (four chains each; the quickstart's
+model after a short cold start), judged by the rules and routed, and half of them are measured by
+eight rollouts; on two cores. Seconds of each stage, and what 10,000 would take: fixed costs
+(workers, loading of models) are multiplied too, so that the figure is rather too high than too low.
+Fails beyond 20 minutes.
 
-Memory: peak of the job's process and of its largest worker at N and 10 N samples with pictures.
-Fails where the ratio is beyond 1.1.
+Memory: peak of the job's process and of its largest worker at N and 10 N samples. Of simulated
+samples with pictures, which need no more memory when there are more: fails where the ratio is
+beyond 1.1. The same with near-duplicates and decontamination, and once more with a third of the
+samples from the dataset, all of whose questions differ: of each question something is kept, so
+that the job grows by design. Fails where it grows beyond 1.1 and 700 bytes a sample; the workers
+may not.
 
 Faults: three pods undisturbed, then three under S3 errors (one request in ten), SIGKILL at bad and
 at random moments, and a teacher that stalls, errs and talks rubbish. Fails unless both make the
@@ -33,21 +38,27 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from random import Random
+from typing import Any, Literal, get_args
 
 ROOT = Path(__file__).parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "bench")]
 
 MOST_MINUTES = 20.0
 MOST_RATIO = 1.1
+MOST_BYTES = 700  # a sample, by which a job with cleaning may grow beyond that
 TARGET = 10_000
 CORES = 2
+THEIRS = 200  # items of the benchmark, half of them pictures
+COPIED = 50  # of the dataset's questions, one in so many is the benchmark's
+
+Kind = Literal["simulated", "cleaned", "mixed", "taught"]
 
 
 # one job, in a process of its own
 
 
-def job(samples: int, teacher: str | None, home: Path) -> dict[str, Any]:
+def job(samples: int, kind: Kind, teacher: str | None, home: Path) -> dict[str, Any]:
     """Seconds of each stage and bytes of memory of one job of this process."""
     from rich.console import Console
 
@@ -59,11 +70,16 @@ def job(samples: int, teacher: str | None, home: Path) -> dict[str, Any]:
     from m2r_train.telemetry.metrics import MetricSet
     from m2r_train.telemetry.progress import Progress
 
-    inputs = {}
+    spec = DataSynthesisSpec.model_validate(fields(samples, kind))
+    folders = {}
+    if spec.decontamination is not None:
+        folders["decontamination.against[0].dataset"] = benchmark(home / "theirs")
+    for i, source in enumerate(spec.sources):
+        if source.dataset is not None:
+            folders[f"sources[{i}].dataset"] = dataset(home / "latex", samples // 3)
     if teacher is not None:
-        own = RunInput(uri=Path(teacher).absolute().as_uri())
-        inputs = {"generator.model": own, "difficulty.model": own}
-    spec = DataSynthesisSpec.model_validate(fields(samples, taught=teacher is not None))
+        folders |= dict.fromkeys(("generator.model", "difficulty.model"), Path(teacher))
+    inputs = {name: RunInput(uri=at.absolute().as_uri()) for name, at in folders.items()}
     ctx = Context(
         run_spec=RunSpec(
             kind="DataSynthesisJob",
@@ -93,8 +109,9 @@ def job(samples: int, teacher: str | None, home: Path) -> dict[str, Any]:
         setattr(module, name, outer)
 
     timed(synthesize, "made_samples", "make and verify")
+    timed(synthesize, "given_samples", "read the dataset")
     timed(synthesize, "repeats", "de-duplicate")
-    timed(synthesize, "cleaned", "near-duplicates")
+    timed(synthesize, "cleaned", "decontaminate, near-duplicates")
     timed(teaching, "taught", "teach, verify, judge, select")
     timed(synthesize, "_route", "route")
     timed(synthesize, "measured_difficulty", "measure difficulty")
@@ -113,21 +130,29 @@ def job(samples: int, teacher: str | None, home: Path) -> dict[str, Any]:
     }
 
 
-def fields(samples: int, *, taught: bool) -> dict[str, Any]:
-    """The spec: half simulated rooms, half charts, at the quickstart's size of pictures."""
+def fields(samples: int, kind: Kind) -> dict[str, Any]:
+    """The spec: simulated rooms and charts, at the quickstart's size of pictures; a third of the
+    samples is the dataset's where the job is mixed or taught.
+    """
     rooms = {"tasks": ["ObjectCount", "RelationHorizontal", "AbsoluteDistance", "ObjectSize"]}
+    given = samples // 3 if kind in ("mixed", "taught") else 0
+    scenes = (samples - given) // 2
+    charts = {"tasks": ["BarChart"], "samples": samples - given - scenes, "imageSize": 64}
     sources: list[dict[str, Any]] = [
         {
             "name": "rooms",
-            "simulator": {**rooms, "scenes": samples // 2, "imageSize": 64, "maxObjects": 4},
+            "simulator": {**rooms, "scenes": scenes, "imageSize": 64, "maxObjects": 4},
         },
-        {
-            "name": "charts",
-            "figures": {"tasks": ["BarChart"], "samples": samples - samples // 2, "imageSize": 64},
-        },
+        {"name": "charts", "figures": charts},
     ]
+    if given:
+        sources.append({"name": "latex", "dataset": {"uri": "file:///latex"}})
     common = {"sources": sources, "resources": {"cpu": CORES}, "shards": 8}
-    if not taught:
+    if kind != "simulated":
+        theirs = {"name": "theirs", "dataset": {"uri": "file:///theirs"}}
+        common["decontamination"] = {"against": [theirs], "pictureDistance": 4}
+        common["nearDuplicates"] = {"pictureDistance": 4}
+    if kind != "taught":
         return {**common, "outputs": {"rlvr": samples // 2, "eval": samples // 10}}
     model = {"uri": "file:///teacher"}
     return {
@@ -138,7 +163,6 @@ def fields(samples: int, *, taught: bool) -> dict[str, Any]:
             "maxCompletionTokens": 48,
         },
         "quality": {"minEach": 1, "minMean": 1},  # a tiny model's chains check nothing
-        "nearDuplicates": {"pictureDistance": 4},
         "difficulty": {
             "model": model,
             "rollouts": 8,
@@ -148,6 +172,54 @@ def fields(samples: int, *, taught: bool) -> dict[str, Any]:
         },
         "outputs": {"sft": samples // 20, "rlvr": samples // 2, "eval": samples // 20},
     }
+
+
+def word_problem(number: int) -> dict[str, str]:
+    """A question of some forty words that no other number has, with an answer in LaTeX."""
+    draw = Random(number)
+    names = ("Anna", "Ben", "Clara", "David", "Emil", "Fatima", "Goran", "Hana")
+    things = ("apples", "pens", "stones", "tickets", "marbles", "books")
+    verbs = ("buys", "finds", "sells", "borrows", "counts", "hides")
+    lines = (
+        f"{draw.choice(names)} {draw.choice(verbs)} {draw.randrange(2, 99)} {draw.choice(things)}."
+        for _ in range(6)
+    )
+    part, whole, root = draw.randrange(1, 50), draw.randrange(2, 50), draw.randrange(2, 50)
+    forms = (
+        f"\\frac{{{part}}}{{{whole}}}",
+        f"{part}\\sqrt{{{root}}}",
+        f"\\left({part}, {whole}\\right)",
+        f"{part}x^2 - {root}x + {whole}",
+    )
+    ask = f"Item {number}: what is $\\frac{{{part}}}{{{whole}}}$ of all, over {root}?"
+    return {
+        "id": f"w{number}",
+        "question": f"{' '.join(lines)} {ask}",
+        "answer": draw.choice(forms),
+    }
+
+
+def dataset(folder: Path, count: int) -> Path:
+    """A JSONL file of word problems, one in ``COPIED`` of which the benchmark asks too."""
+    folder.mkdir(parents=True)
+    with (folder / "latex.jsonl").open("w", encoding="utf-8") as file:
+        file.writelines(json.dumps(word_problem(n)) + "\n" for n in range(count))
+    return folder
+
+
+def benchmark(folder: Path) -> Path:
+    """A small benchmark in JSONL: word problems of the dataset, and charts with pictures."""
+    from m2r_train.sim import generate
+
+    folder.mkdir(parents=True)
+    lines: list[dict[str, str]] = [word_problem(COPIED * n) for n in range(THEIRS // 2)]
+    for n in range(THEIRS // 2):
+        chart = generate("BarChart", 1, n, image_size=64)
+        (folder / f"{n}.png").write_bytes(chart.images[0])
+        lines.append({"question": chart.question, "answer": chart.answer, "image": f"{n}.png"})
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "theirs.jsonl").write_text(text, encoding="utf-8")
+    return folder
 
 
 class Workers:
@@ -190,11 +262,11 @@ def peak_of(pid: str) -> int:
     return next((1024 * int(x.split()[1]) for x in lines if x.startswith("VmHWM:")), 0)
 
 
-def measured(samples: int, teacher: Path | None = None) -> dict[str, Any]:
+def measured(samples: int, kind: Kind, teacher: Path | None = None) -> dict[str, Any]:
     """`job` in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="m2r-bench-") as home:
         command = [sys.executable, __file__, "--job", home, "--samples", str(samples)]
-        command += ["--teacher", str(teacher)] if teacher else []
+        command += ["--kind", kind, *(["--teacher", str(teacher)] if teacher else [])]
         env = {**os.environ, "OMP_NUM_THREADS": str(CORES)}
         done = subprocess.run(command, env=env, stdout=subprocess.PIPE, check=True)
     figures: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -209,7 +281,7 @@ def time_part(samples: int, repeats: int, store: Path) -> bool:
     from bench_rlvr import cold_start
 
     teacher, _ = cold_start(store, 300)
-    runs = [measured(samples, teacher) for _ in range(repeats)]
+    runs = [measured(samples, "taught", teacher) for _ in range(repeats)]
     print(f"| stage, {samples:,} questions on {CORES} cores | s, min | median | max |")
     print("|---|---|---|---|")
     for stage in runs[0]["seconds"]:
@@ -224,15 +296,29 @@ def time_part(samples: int, repeats: int, store: Path) -> bool:
 
 
 def memory_part(samples: int) -> bool:
-    """Table of peaks; whether they stay where they are at ten times the samples."""
-    few, many = measured(samples)["memory"], measured(10 * samples)["memory"]
-    print(f"| peak of memory, MiB | {samples:,} samples | {10 * samples:,} | ratio |")
-    print("|---|---|---|---|")
-    for who, before in few.items():
-        after = many[who]
-        print(f"| {who} | {before / 2**20:.0f} | {after / 2**20:.0f} | {after / before:.3f} |")
-    print()
-    return all(many[who] <= MOST_RATIO * few[who] for who in few)
+    """Table of peaks at so many samples and ten times that; whether all bounds are kept."""
+    print(
+        f"| peak of memory, MiB | {samples:,} samples | {10 * samples:,} | ratio | bytes a sample |"
+    )
+    print("|---|---|---|---|---|")
+    good, dropped = True, {}
+    kinds: dict[Kind, str] = {
+        "simulated": "",
+        "cleaned": ", with cleaning",
+        "mixed": ", with cleaning and a dataset",
+    }
+    for kind, told in kinds.items():
+        few, many = measured(samples, kind), measured(10 * samples, kind)
+        dropped[kind] = many["dropped"]
+        for who, before in few["memory"].items():
+            after = many["memory"][who]
+            ratio, each = after / before, (after - before) / (9 * samples)
+            grows = who == "job" and kind != "simulated"
+            good &= after <= MOST_RATIO * before + (9 * samples * MOST_BYTES if grows else 0)
+            figures = f"{before / 2**20:.0f} | {after / 2**20:.0f} | {ratio:.3f} | {each:.0f}"
+            print(f"| {who}{told} | {figures} |", flush=True)
+    print(f"\nDropped of {10 * samples:,}: {dropped}.\n")
+    return good
 
 
 def faults_part(samples: int, kills: int) -> bool:
@@ -281,6 +367,7 @@ def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--whole", action="store_true", help="10,000 and 100,000 samples")
     parser.add_argument("--store", type=Path, default=cache / "bench-rlvr", help="the teacher's")
     parser.add_argument("--job", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--kind", choices=get_args(Kind), help=argparse.SUPPRESS)
     parser.add_argument("--teacher", help=argparse.SUPPRESS)
     return parser.parse_args(argv)
 
@@ -292,7 +379,7 @@ def main() -> None:
     """Measure, print, fail beyond the bounds."""
     args = arguments()
     if args.job is not None:
-        print(json.dumps(job(args.samples, args.teacher, args.job)))
+        print(json.dumps(job(args.samples, args.kind, args.teacher, args.job)))
         return
     whole = args.whole
     held = {

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
 
@@ -24,6 +25,7 @@ from m2r_train.data.images import decode
 _NUMBER = re.compile(r"\d+")
 _RECENT_PICTURES = 4096  # whose hashes are kept
 _RUN_WORDS = 3  # of which the similarity of near-duplicates is made
+_NO_PICTURES: array[int] = array("Q")  # the shelf of those who have none: one for all
 
 
 class Hasher:
@@ -79,14 +81,14 @@ def near_duplicates(
 
 
 class Earlier:
-    """The samples that were kept so far. Of questions that differ in a word each its words are in
-    memory (`core.minhash`); questions of templates cost little more than their pictures' hashes.
+    """The samples that were kept so far. Of each different question its runs of words are in memory
+    (`core.minhash`), 8 bytes each, and some 350 bytes; of each picture its hash.
     """
 
     def __init__(self, hasher: Hasher, *, similarity: float, distance: int) -> None:
         self._hasher, self._distance = hasher, distance
         self._index = NearIndex(similarity)
-        self._shelves: dict[tuple[int, bytes, int], _Shelf] = {}
+        self._shelves: dict[bytes, array[int]] = {}  # of samples that ask the same: their hashes
 
     def holds(self, sample: Sample) -> bool:
         """Whether one of them is nearly the same; if none is, this sample is one of them now.
@@ -95,35 +97,32 @@ class Earlier:
         """
         words = words_of(sample.question)
         members = runs_of(words, min(_RUN_WORDS, len(words))) if words else {0}
-        facts, hashes = _facts(sample), [self._hasher(picture) for picture in _pictures(sample)]
+        hashes = [self._hasher(picture) for picture in _pictures(sample)]
         row = _row(hashes)
         if row is None:
             return False
-        keys = [(k, facts, len(hashes)) for k in self._index.near(members)]
-        if any(self._shelves[k].holds(row, self._distance) for k in keys if k in self._shelves):
+        facts = _facts(sample) + len(hashes).to_bytes(4, "little")
+        shelves = (self._shelves.get(_key(k, facts)) for k in self._index.near(members))
+        if any(self._near(shelf, row) for shelf in shelves if shelf is not None):
             return True
-        key = (self._index.add(members), facts, len(hashes))
-        self._shelves.setdefault(key, _Shelf(row)).put(row)
+        key = _key(self._index.add(members), facts)
+        if not len(row):
+            self._shelves[key] = _NO_PICTURES
+        else:
+            self._shelves.setdefault(key, array("Q")).frombytes(row.tobytes())
         return False
 
+    def _near(self, shelf: array[int], row: Hashes) -> bool:
+        """Whether some row of a shelf is near in every picture; of no pictures, it is."""
+        if not len(row):
+            return True
+        rows = np.frombuffer(shelf, np.uint64).reshape(-1, *row.shape)
+        bits = np.bitwise_count(rows ^ row).sum(axis=2, dtype=np.int64)
+        return bool((bits <= self._distance).all(axis=1).any())
 
-class _Shelf:
-    """The pictures that were asked the same, in one array: templates are asked of thousands."""
 
-    def __init__(self, row: Hashes) -> None:
-        self._rows = np.empty((4, *row.shape), np.uint64)  # (room, pictures, WORDS)
-        self._n = 0
-
-    def put(self, row: Hashes) -> None:
-        if self._n == len(self._rows):
-            self._rows = np.concatenate([self._rows, np.empty_like(self._rows)])
-        self._rows[self._n] = row
-        self._n += 1
-
-    def holds(self, row: Hashes, distance: int) -> bool:
-        """Whether some row is near in every picture; of no pictures, any row is."""
-        bits = np.bitwise_count(self._rows[: self._n] ^ row).sum(axis=2, dtype=np.int64)
-        return bool((bits <= distance).all(axis=1).any())
+def _key(question: int, facts: bytes) -> bytes:
+    return question.to_bytes(4, "little") + facts
 
 
 def _row(hashes: Sequence[Hashes | None]) -> Hashes | None:

@@ -27,6 +27,7 @@ from m2r_train.stages.context import Context
 from m2r_train.stages.gathering import Gathered, Numbers
 from m2r_train.stages.making import Shard, ask_shard, begin_worker, make_shard
 from m2r_train.stages.sharing import parts
+from m2r_train.stages.tallying import count
 
 _AHEAD = 2  # shards that a worker may be ahead of the journal: they are in memory
 _HEADER = b"\n"  # between a journal entry's counts (JSON) and its Parquet bytes
@@ -85,7 +86,7 @@ def made_samples(
         counted, parquet = _split_entry(entry)
         scenes.note(shards[k].source, counted.pop("scenes", {}))
         counts[spec.sources[shards[k].source].name].update(counted)
-        count(ctx, "verify", counted)
+        count(ctx, "verify", counted.get("made", 0), counted.get("kept", 0))
         made[k] = samples.put_all(read_shard(parquet))
         ctx.show_step(len(made), total, kept=len(samples))
     if not ctx.place.helps:
@@ -114,18 +115,10 @@ def given_samples(
         unread = {RECORD_REASONS[kind]: n for kind, n in sorted(bad.kinds.items())}
         made = len(numbers) + len(bad)
         counts[source.name].update({"made": made, "kept": len(numbers), **unread})
-        count(ctx, "collect", {"kept": len(numbers), **unread})
-        count(ctx, "verify", {"kept": len(numbers)})
+        count(ctx, "collect", made, len(numbers))
+        count(ctx, "verify", len(numbers), len(numbers))
         out.extend(numbers)
     return out
-
-
-def count(ctx: Context, stage: str, made: Mapping[str, int]) -> None:
-    """Count samples of a stage: those kept, and those dropped for whatever reason."""
-    for outcome, n in made.items():
-        if outcome != "made":
-            told = "kept" if outcome == "kept" else "dropped"
-            ctx.metrics.inc("m2r_synthesis_samples_total", n, stage=stage, outcome=told)
 
 
 @contextmanager

@@ -17,6 +17,7 @@ from m2r_train.data.splits import seeded
 from m2r_train.stages.context import Context
 from m2r_train.stages.gathering import Gathered, Numbers
 from m2r_train.stages.sharing import parts
+from m2r_train.stages.tallying import count
 
 _CHUNK = 256  # questions whose difficulty is measured at a time
 
@@ -73,12 +74,15 @@ def measured_difficulty(
         keys = [f"{key}-{name}" for key, name in zip(keys, named, strict=True)]
     seen = 0
     for done, (k, entry) in enumerate(parts(ctx, keys, make, all_of_them=False), start=1):
+        kept = 0
         for number, accuracies in zip(chunks[k], json.loads(entry), strict=True):
             reason = _drop_reason(spec.difficulty, samples[number], accuracies)
             if reason is None:
                 out[number] = difficulty_of(accuracies)
+                kept += 1
             else:
                 dropped[reason] += 1
+        count(ctx, "difficulty", len(chunks[k]), kept)
         seen += len(chunks[k])
         ctx.show_step(first + done, total, measured=seen)
     return out

@@ -20,9 +20,9 @@ from m2r_train.api.datasynthesis import ALL_SPLITS, DataSynthesisSpec
 from m2r_train.data.annotated import scene_files
 from m2r_train.data.roster import Roster, repeats
 from m2r_train.data.splits import Flags, deal
-from m2r_train.stages import teaching
+from m2r_train.stages import tallying, teaching
 from m2r_train.stages.cleaning import cleaned
-from m2r_train.stages.collecting import count, given_samples, made_samples, scene_folders
+from m2r_train.stages.collecting import given_samples, made_samples, scene_folders
 from m2r_train.stages.context import Context
 from m2r_train.stages.datasetfiles import write_dataset
 from m2r_train.stages.gathering import Gathered, Numbers
@@ -44,7 +44,7 @@ def run(ctx: Context) -> dict[str, Any]:
     lessons = teaching.lesson_count(spec)  # at least
     total = len(shards) + lessons + chunks
     ctx.restore_parts()
-    count(ctx, "verify", {"kept": 0, "dropped": 0})  # a rate sees what comes after a zero
+    tallying.begin(ctx, spec)
     with ctx.running(total), Gathered(ctx.cache_dir) as samples:
         counts: dict[str, Counter[str]] = {s.name: Counter() for s in spec.sources}
         numbers = made_samples(ctx, spec, shards, folders, total, counts, samples)
@@ -63,21 +63,24 @@ def run(ctx: Context) -> dict[str, Any]:
         if ctx.place.helps and spec.difficulty is None:
             return {"step": ctx.done or 0, "steps": total}
         splits = _route(spec, samples, usable, ctx.seed)
+        routed = len(numbers)
         measured = Measured(0)
         if spec.difficulty is not None:
+            routed -= len(splits["rlvr"])
             measured = measured_difficulty(
                 ctx, spec, samples, splits["rlvr"], len(shards) + lessons, total, dropped
             )
             if ctx.place.helps:
                 return {"step": ctx.done or 0, "steps": total}
             splits["rlvr"] = in_order(samples, splits["rlvr"], measured, ctx.seed)
+            routed += len(splits["rlvr"])
         del usable, numbers
         samples.roster = Roster()  # all are dealt; writing is where memory is highest
         with TemporaryDirectory(prefix="m2r-dataset-", dir=ctx.cache_dir) as folder:
             write_dataset(Path(folder), ctx, samples, splits, measured, counts, dropped, chains)
             digest = ctx.publish("dataset", Path(folder))
     kept = {split: len(own) for split, own in splits.items()}
-    count(ctx, "route", {"kept": sum(kept.values()), "dropped": dropped.total()})
+    tallying.count(ctx, "route", routed, sum(kept.values()))
     return {
         "step": total,
         "steps": total,

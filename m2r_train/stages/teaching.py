@@ -19,6 +19,7 @@ from m2r_train.core import quality as rules
 from m2r_train.core.records import Quality as Scores
 from m2r_train.core.records import Sample
 from m2r_train.core.repetition import has_repetition
+from m2r_train.stages import tallying
 from m2r_train.stages.context import Context
 from m2r_train.stages.endpoints import EndpointGrader, EndpointTeacher, teacher_prompt
 from m2r_train.stages.gathering import Gathered
@@ -27,6 +28,7 @@ from m2r_train.stages.making import chain_fault, judged_after
 from m2r_train.stages.sharing import parts
 
 _PART_QUESTIONS = 512  # of a part at most: they are in memory together
+_JUDGED = ("unjudged", "quality", "not-best", "kept")  # outcomes of chains that came to the judge
 
 
 class Teacher(Protocol):
@@ -95,12 +97,20 @@ def taught(
         entry = json.loads(data)
         for what, counted in counts.items():
             counted.update(entry[what])
+        _tell(ctx, entry["chains"])
         for number, one in zip(chunks[k], entry["best"], strict=True):
             chain = None if one is None else one["chain"]
             scores = None if one is None else Scores(**one["quality"])
             samples.teach(number, samples[number].with_(chain=chain, quality=scores))
         ctx.show_step(first + done, total, chains=counts["chains"]["kept"])
     return {what: {k: n for k, n in sorted(own.items()) if n} for what, own in counts.items()}
+
+
+def _tell(ctx: Context, chains: Mapping[str, int]) -> None:
+    """What became of a part's chains."""
+    judged = sum(chains.get(outcome, 0) for outcome in _JUDGED)
+    tallying.count(ctx, "generate", chains.get("written", 0), judged)
+    tallying.count(ctx, "quality", judged, chains.get("kept", 0))
 
 
 def _write(

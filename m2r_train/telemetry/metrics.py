@@ -145,7 +145,8 @@ TRAINER_SERIES: tuple[Series, ...] = (
     Series("m2r_eval_score", "gauge", "Score of an evaluation, 0..1.", "ratio",
            {"benchmark": BY_RUN, "subtask": BY_RUN}),
     Series("m2r_synthesis_samples_total", "counter",
-           "Samples that entered, passed or left each stage of synthesis.", "samples",
+           "Samples that entered each stage of synthesis, passed it or were dropped by it, of a "
+           "whole job at its first pod; generate and quality count a teacher's chains.", "samples",
            {"stage": SYNTHESIS_STAGES, "outcome": SYNTHESIS_OUTCOMES}),
     Series("m2r_store_errors_total", "counter", "Failed requests to the store, retried or not.",
            "requests", {"operation": STORE_OPERATIONS, "error": STORE_ERRORS},

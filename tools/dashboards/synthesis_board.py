@@ -81,7 +81,8 @@ def _samples() -> list[Panel]:
     every = f"sum by (stage) ({_last(_is(outcome='kept|dropped'))})"
     return [
         lines("Samples by stage", "Since the attempt began: verify counts each sample that is "
-              "made, route those that the splits take or leave.", "short",
+              "made, generate the chains that a teacher writes, quality those that are judged, "
+              "route the samples that the splits take or leave.", "short",
               Query(total, "{{stage}}, {{outcome}}"), low=0),
         lines("Yield by stage", "Share of a stage's samples that it keeps.", "percentunit",
               Query(f"{kept} / {every}", "{{stage}}"), low=0, high=1),

@@ -3,12 +3,15 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from m2r_train.core.minhash import NearIndex, signature, similarity
+from m2r_train.core.minhash import BANDS, ROWS, NearIndex, signature, similarity
 from m2r_train.core.overlap import Text, TextIndex, runs_of, words_of
 
 TRAIN = (
@@ -113,6 +116,47 @@ def test_pairs_at_the_bound_are_hardly_ever_missed() -> None:
         index.add(base)
         missed += index.near(set(sorted(base)[18:])) == []
     assert missed <= 5
+
+
+class _Plain:
+    """`NearIndex` in few lines and much memory."""
+
+    def __init__(self, at_least: float) -> None:
+        self._at_least = at_least
+        self._sets: list[set[int]] = []
+
+    def near(self, members: set[int]) -> list[int]:
+        mine = _bands(members)
+        return [
+            k
+            for k, own in enumerate(self._sets)
+            if (mine == _bands(own)).all(axis=1).any()
+            and len(own & members) / len(own | members) >= self._at_least
+        ]
+
+    def add(self, members: set[int]) -> int:
+        if members not in self._sets:
+            self._sets.append(members)
+        return self._sets.index(members)
+
+
+def _bands(members: set[int]) -> NDArray[np.uint32]:
+    return signature(np.array(sorted(members), np.uint64)).reshape(BANDS, ROWS)
+
+
+@pytest.mark.parametrize("at_least", [0.5, 0.8, 1.0])
+def test_compact_tables_find_what_plain_ones_find(at_least: float) -> None:
+    """Enough sets for the tables to grow twice."""
+    draw = Random(0)
+    compact, plain = NearIndex(at_least), _Plain(at_least)
+    sets = [set(draw.sample(range(40), draw.randint(1, 12))) for _ in range(40)]
+    for _ in range(260):
+        some = set(draw.choice(sets))
+        some ^= {draw.randrange(40) for _ in range(draw.randint(0, 2))}
+        sets.append(some or {0})
+    for one in sets:
+        assert compact.near(one) == plain.near(one)
+        assert compact.add(one) == plain.add(one)
 
 
 @given(st.sets(st.integers(0, 50), min_size=1), st.sets(st.integers(0, 50), min_size=1))
