@@ -8,7 +8,8 @@ from typing import Annotated, Any, ClassVar, Final, Literal, get_args
 from pydantic import Field
 
 from m2r_train.api.common import EndpointRef, Engine, JobSpec
-from m2r_train.api.refs import DatasetRef, Metadata, ModelRef, Split
+from m2r_train.api.evaljob import PUBLISHED
+from m2r_train.api.refs import ColumnField, DatasetRef, Metadata, ModelRef, Split
 from m2r_train.api.schema import (
     API_VERSION,
     LIST_SET,
@@ -352,12 +353,36 @@ class Difficulty(Model):
 PictureDistance = Annotated[int, Field(ge=0, le=128)]
 
 
+_IS_PUBLISHED = f"self.name in {_cel_list(PUBLISHED)}"
+_NO_COLUMNS = "!({})".format(
+    " || ".join(f"has(self.dataset.columns.{name})" for name in get_args(ColumnField))
+)
+
+
 class Benchmark(Model):
     """A dataset that must not be trained on."""
 
-    name: ItemName = Field(description="Name of the benchmark.")
+    name: ItemName = Field(
+        description="Name of the benchmark; the eight of an EvalJob are read as they are published."
+    )
     dataset: DatasetRef = Field(
-        description="Its questions and pictures, as any dataset: a columns map where names differ."
+        description="A copy of one of the eight, or any dataset: a columns map where names differ."
+    )
+    rules = (
+        Rule(
+            path="dataset.columns",
+            cel=f"!({_IS_PUBLISHED}) || !has(self.dataset.columns) || {_NO_COLUMNS}",
+            message="has no place in a benchmark that is read as published; remove it, or give "
+            "data of your own another name",
+            check=lambda b: b.name not in PUBLISHED or not b.dataset.columns,
+        ),
+        Rule(
+            path="dataset.from",
+            cel=f"!({_IS_PUBLISHED}) || !has(self.dataset.from)",
+            message="is no benchmark as published; give the uri of a copy, or give the run's data "
+            "another name",
+            check=lambda b: b.name not in PUBLISHED or b.dataset.from_ is None,
+        ),
     )
 
 

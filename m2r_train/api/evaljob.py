@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, get_args
 
 from pydantic import Field
 
@@ -24,6 +24,8 @@ BenchmarkName = Literal[
 ]
 ScoringRule = Literal["official", "vlmevalkit", "lmms-eval"]
 PromptForm = Literal["Tagged", "Published"]
+PUBLISHED: Final = tuple(name for name in get_args(BenchmarkName) if name != "synthetic")
+SHOWN_FRAMES: Final = 32  # of a video
 JUDGED: Final = ("mathvista", "mathverse", "logicvista")  # those that ask a judge, if there is one
 Percent = Annotated[float, Field(ge=0, le=100)]
 
@@ -45,7 +47,7 @@ class Benchmark(Model):
         "form, all is scored.",
     )
     frames: Annotated[int, Field(ge=1, le=1024)] = Field(
-        default=32, description="Frames shown of a video, evenly spaced."
+        default=SHOWN_FRAMES, description="Frames shown of a video, evenly spaced."
     )
     partial: bool = Field(
         default=False,

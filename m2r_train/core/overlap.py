@@ -37,11 +37,15 @@ _FRAGMENT_RUNS = 12  # a shorter part of a benchmark's question is an everyday p
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Text:
-    """What is compared: the question, its options, and whether pictures go with it."""
+    """What is compared: the question, its options, and whether pictures go with it.
+
+    ``problem`` is a name that the versions of one problem share: they do not make it a template.
+    """
 
     question: str
     options: tuple[str, ...] = ()
     pictured: bool = False
+    problem: str | None = None
 
 
 def words_of(text: str) -> list[str]:
@@ -74,6 +78,7 @@ class TextIndex:
         owners, runs = array("I"), array("Q")
         self._sizes: list[int] = []
         phrases: list[NDArray[np.uint64]] = []
+        problems: list[str | int] = []
         for item in items:
             words = words_of(item.question)
             own = sorted(runs_of(words, n))
@@ -83,7 +88,8 @@ class TextIndex:
             runs.extend(own)
             self._sizes.append(len(own))
             phrases.append(np.array(sorted(runs_of(words, _TEMPLATE_WORDS)), np.uint64))
-        self._template = _templates(phrases)
+            problems.append(len(problems) if item.problem is None else item.problem)
+        self._template = _templates(phrases, problems)
         order = np.argsort(np.array(runs, np.uint64), kind="stable")
         self._runs = np.array(runs, np.uint64)[order]
         self._owners = np.array(owners, np.uint32)[order]
@@ -115,11 +121,17 @@ class TextIndex:
         return ours >= _FRAGMENT_RUNS and hits >= self._share * ours
 
 
-def _templates(phrases: Sequence[NDArray[np.uint64]]) -> list[bool]:
-    """For each question, of whose (N,) short runs: whether they are mostly those of others too."""
+def _templates(phrases: Sequence[NDArray[np.uint64]], problems: Sequence[str | int]) -> list[bool]:
+    """For each question, of whose (N,) short runs: whether they are mostly those of other problems
+    too.
+    """
     if not phrases:
         return []
-    runs, spread = np.unique(np.concatenate(phrases), return_counts=True)
+    own: dict[str | int, list[NDArray[np.uint64]]] = {}
+    for problem, part in zip(problems, phrases, strict=True):
+        own.setdefault(problem, []).append(part)
+    distinct = [np.unique(np.concatenate(parts)) for parts in own.values()]
+    runs, spread = np.unique(np.concatenate(distinct), return_counts=True)
     common = [int((spread[np.searchsorted(runs, p)] >= _TEMPLATE_ITEMS).sum()) for p in phrases]
     return [n >= _TEMPLATE_SHARE * max(1, len(p)) for n, p in zip(common, phrases, strict=True)]
 

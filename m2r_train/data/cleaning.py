@@ -12,6 +12,7 @@ import re
 from array import array
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
@@ -45,20 +46,33 @@ class Hasher:
         return self._known[key]
 
 
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What a record of a benchmark asks, in one wording or several, and what it shows."""
+
+    texts: tuple[Text, ...]
+    pictures: tuple[bytes, ...]
+
+
+def item_of(sample: Sample) -> Item:
+    """What a sample asks and shows."""
+    return Item((_text(sample),), _pictures(sample))
+
+
 class Benchmarks:
     """What must not be trained on; memory does not grow with the samples looked up."""
 
     def __init__(
-        self, items: Iterable[Sample], hasher: Hasher, *, words: int, share: float, distance: int
+        self, items: Iterable[Item], hasher: Hasher, *, words: int, share: float, distance: int
     ) -> None:
         self._hasher, self._distance = hasher, distance
         rows: set[bytes] = set()
 
         def texts() -> Iterator[Text]:
             for item in items:
-                hashes = (hasher(picture) for picture in _pictures(item))
+                hashes = map(hasher, item.pictures)
                 rows.update(h.tobytes() for h in hashes if h is not None)
-                yield _text(item)
+                yield from item.texts
 
         self._texts = TextIndex(texts(), words, share)
         self._pictures: Hashes = np.frombuffer(b"".join(sorted(rows)), np.uint64).reshape(-1, WORDS)

@@ -14,7 +14,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +46,15 @@ _BATCH_ROWS = 16
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A record without its pictures, its pictures (encoded), and a video's frames or None."""
+    """A record without its pictures, its pictures (encoded), and a video's frames or None.
+
+    ``place`` is its file and its number there, for messages.
+    """
 
     record: dict[str, Any]
     images: tuple[bytes, ...]
     video: tuple[bytes, ...] | None = None
+    place: str = ""
 
 
 def read_published(name: str, folder: Path, split: str | None, frames: int) -> list[Published]:
@@ -59,40 +63,58 @@ def read_published(name: str, folder: Path, split: str | None, frames: int) -> l
     Of a video ``frames`` frames are taken, evenly spaced. Raises DataError for a file that cannot
     be read and for a record whose picture or frames are not there: names file, record and remedy.
     """
+    return list(_each(name, folder, split, frames, hold=True))
+
+
+def each_published(name: str, folder: Path, split: str | None, frames: int) -> Iterator[Published]:
+    """What ``read_published`` gives, the pictures of one record in memory at a time.
+
+    The frames of a video come with the first record that shows it, the others have none.
+    """
+    return _each(name, folder, split, frames, hold=False)
+
+
+def _each(
+    name: str, folder: Path, split: str | None, frames: int, *, hold: bool
+) -> Iterator[Published]:
+    """``hold``: a picture that several records show is read once and stays in memory."""
     root = folder.resolve()
-    found: list[Published] = []
+    empty = True
     with closing(Archives(root)) as archives:
-        _read(name, root, split, frames, archives, found)
-    if not found:
+        pool: dict[bytes, bytes] = {}
+        videos = Videos(archives, frames, once=not hold)
+        for file in _files(name, root, split):
+            album = Album(root, file.parent, pool=pool)
+            for one in _each_of(name, file, album, archives, videos):
+                yield one
+                empty = False
+                if not hold:
+                    pool.clear()
+    if empty:
         raise DataError(f"{folder}: no record of {name}; copy the benchmark again")
-    return found
 
 
-def _read(
-    name: str,
-    root: Path,
-    split: str | None,
-    frames: int,
-    archives: Archives,
-    found: list[Published],
-) -> None:
-    pool: dict[bytes, bytes] = {}
-    videos = Videos(archives, frames)
-    for file in _files(name, root, split):
-        album = Album(root, file.parent, pool=pool)
-        done = len(found)
+def _each_of(
+    name: str, file: Path, album: Album, archives: Archives, videos: Videos
+) -> Iterator[Published]:
+    """The records of one file."""
+    where, done = file.relative_to(album.root), 0
+    rows = _rows(file)
+    while True:
         try:
-            for row in _rows(file):
-                found.append(_published(name, row, file, album, archives, videos))
+            row = next(rows, None)
+            if row is None:
+                return
+            one = _published(name, row, file, album, archives, videos)
         except Problem as problem:
-            raise DataError(
-                f"{file.relative_to(root)} record {len(found) - done + 1}: {problem}"
-            ) from problem
+            raise DataError(f"{where} record {done + 1}: {problem}") from problem
         except (pa.ArrowException, OSError, ValueError) as error:
             raise DataError(
-                f"{file.relative_to(root)}: not readable after record {len(found) - done} "
+                f"{where}: not readable after record {done} "
                 f"({' '.join(str(error).split())[:160]}); copy the benchmark again"
             ) from error
+        done += 1
+        yield replace(one, place=f"{where} record {done}")
 
 
 def _files(name: str, root: Path, split: str | None) -> list[Path]:

@@ -42,11 +42,16 @@ class Limits:
 
 @dataclass(slots=True)
 class Videos:
-    """Videos of one copy by their places (``dataset/scene``), ``wanted`` frames of each."""
+    """Videos of one copy by their places (``dataset/scene``), ``wanted`` frames of each.
+
+    ``once``: frames are given when a video is first asked for and none after that, so that memory
+    holds those of one.
+    """
 
     archives: Archives
     wanted: int
     limits: Limits = field(default_factory=Limits)
+    once: bool = False
     _known: dict[str, tuple[bytes, ...]] = field(default_factory=dict, repr=False)
 
     def frames(self, place: str, album: Album) -> tuple[bytes, ...]:
@@ -55,9 +60,11 @@ class Videos:
         Raises Problem for a video that is missing or cannot be used, ConfigError where it would
         have to be decoded and PyAV is not installed.
         """
-        if place not in self._known:
-            self._known[place] = album.load(self._cells(place, album), f"video {place}")
-        return self._known[place]
+        if (known := self._known.get(place)) is not None:
+            return known
+        found = album.load(self._cells(place, album), f"video {place}")
+        self._known[place] = () if self.once else found
+        return found
 
     def _cells(self, place: str, album: Album) -> list[object]:
         folder = (album.root / place).resolve()

@@ -10,9 +10,15 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 
-from m2r_train.api.datasynthesis import DataSynthesisSpec, Decontamination
-from m2r_train.core.records import Sample
-from m2r_train.data.cleaning import Benchmarks, Earlier, Hasher
+from m2r_train.api.datasynthesis import Benchmark, DataSynthesisSpec, Decontamination
+from m2r_train.api.errors import DataError, naming
+from m2r_train.api.evaljob import SHOWN_FRAMES
+from m2r_train.benchmarks.base import RecordError
+from m2r_train.benchmarks.registry import BENCHMARKS
+from m2r_train.benchmarks.wording import problem_of, wordings
+from m2r_train.core.overlap import Text
+from m2r_train.data.cleaning import Benchmarks, Earlier, Hasher, Item, item_of
+from m2r_train.data.published import Published, each_published
 from m2r_train.data.stash import Stash
 from m2r_train.stages.context import Context
 
@@ -51,10 +57,14 @@ def cleaned(
 
 
 def _benchmarks(ctx: Context, asked: Decontamination, hasher: Hasher) -> Benchmarks:
-    def items() -> Iterator[Sample]:
+    def items() -> Iterator[Item]:
         for i, benchmark in enumerate(asked.against):
             path = f"decontamination.against[{i}].dataset"
-            yield from ctx.each_sample(path, benchmark.dataset, "eval", benchmark.name)
+            if benchmark.name in BENCHMARKS:
+                yield from _published(ctx, path, benchmark)
+            else:
+                own = ctx.each_sample(path, benchmark.dataset, "eval", benchmark.name)
+                yield from map(item_of, own)
 
     return Benchmarks(
         items(),
@@ -63,3 +73,25 @@ def _benchmarks(ctx: Context, asked: Decontamination, hasher: Hasher) -> Benchma
         share=asked.share,
         distance=asked.picture_distance,
     )
+
+
+def _published(ctx: Context, path: str, benchmark: Benchmark) -> Iterator[Item]:
+    """What a copy of one of the eight benchmarks asks and shows, read as an evaluation reads it."""
+    name, folder = benchmark.name, ctx.folder(path)
+    records = pictures = 0
+    with naming(f"spec.{path}"):
+        for one in each_published(name, folder, benchmark.dataset.split, SHOWN_FRAMES):
+            item = Item(_texts(name, one), (*one.images, *(one.video or ())))
+            records += 1
+            pictures += len(item.pictures)
+            yield item
+    ctx.progress.note(f"compared with {name}: {records} records, {pictures} pictures")
+
+
+def _texts(name: str, one: Published) -> tuple[Text, ...]:
+    try:
+        asked = wordings(name, one.record)
+    except RecordError as error:
+        raise DataError(f"{one.place}: {error}") from error
+    problem = problem_of(name, one.record)
+    return tuple(Text(question=text, pictured=True, problem=problem) for text in asked)

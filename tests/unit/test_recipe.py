@@ -7,15 +7,30 @@ from pathlib import Path
 
 import pytest
 
-from m2r_train.api import EvalSpec, RLVRSpec, order
+from m2r_train.api import DataSynthesisSpec, EvalSpec, RLVRSpec, order
+from m2r_train.api.common import JobSpec
+from m2r_train.api.datasynthesis import PICTURE_TASKS, WALK_TASKS, Source
 from m2r_train.api.manifests import load_manifests
 from m2r_train.benchmarks.registry import BENCHMARKS
+from m2r_train.data.parquet import read_shard
+from m2r_train.stages.making import make_shard
 
 FOLDER = Path(__file__).parents[2] / "examples" / "m2-reasoning-7b"
+DATA = ("m2-data", "m2-spatial")
 EVALUATIONS = ("m2-eval", "m2-eval-video")
 MARK = re.compile(r"\b(paper|ours)\b")
 # what is the user's own, or says only what belongs together
 UNMARKED = re.compile(r"^\s*(- )?(name|kind|apiVersion|metadata|dataset|splits|simulator|engine)\b")
+
+
+def specs() -> dict[str, JobSpec]:
+    return {r.name: r.spec for r in order(load_manifests([FOLDER]))}
+
+
+def data_spec(name: str) -> DataSynthesisSpec:
+    spec = specs()[name]
+    assert isinstance(spec, DataSynthesisSpec)
+    return spec
 
 
 def unmarked(text: str) -> list[str]:
@@ -23,7 +38,7 @@ def unmarked(text: str) -> list[str]:
     found, above = [], ""
     for line in text.partition("\nspec:\n")[2].splitlines():
         value, _, comment = line.partition("#")
-        if not value.strip():
+        if not value.strip() or value == "---":
             above = comment
             continue
         sets = not value.rstrip().endswith(":")
@@ -44,25 +59,69 @@ def test_a_line_without_a_mark_is_found() -> None:
 
 
 def test_what_the_paper_states_stands_in_the_manifests() -> None:
-    specs = {r.name: r.spec for r in order(load_manifests([FOLDER]))}
-    assert list(specs) == ["m2-data", "m2-ci", "m2-curriculum", "m2-rlvr", *EVALUATIONS]
-    outputs = specs["m2-data"].outputs  # type: ignore[attr-defined]
-    assert (outputs.sft, outputs.rlvr) == (168_000, 126_200)
-    rlvr = specs["m2-rlvr"]
+    found = specs()
+    assert list(found) == [*DATA, "m2-ci", "m2-curriculum", "m2-rlvr", *EVALUATIONS]
+    general, spatial = (data_spec(name).outputs for name in DATA)
+    assert (general.sft, general.rlvr) == (168_000, 100_000)
+    assert (spatial.sft, spatial.rlvr) == (0, 26_200)
+    assert data_spec("m2-curriculum").outputs.rlvr == general.rlvr + spatial.rlvr == 126_200
+    assert general.sft + general.rlvr + spatial.rlvr == 294_200
+    rlvr = found["m2-rlvr"]
     assert isinstance(rlvr, RLVRSpec)
     assert rlvr.rollout.max_completion_tokens == 1024
     assert (rlvr.rewards.ednm.gamma, rlvr.rewards.ednm.lambda_) == (1.0, 2.0)
     assert rlvr.optimization.advantage_weight.kind == "Eq6"
     assert rlvr.optimization.kl.schedule == "Cosine"
     assert (rlvr.curriculum.order, rlvr.curriculum.batch_tasks) == ("Ascending", "One")
-    asked = [b.name for name in EVALUATIONS for b in specs[name].benchmarks]  # type: ignore[attr-defined]
+    asked = [b.name for name in EVALUATIONS for b in found[name].benchmarks]  # type: ignore[attr-defined]
     assert sorted(asked) == sorted(BENCHMARKS)
 
 
-def test_videos_are_not_asked_of_an_engine_that_cannot_show_them() -> None:
-    specs = {r.name: r.spec for r in order(load_manifests([FOLDER]))}
+@pytest.mark.parametrize("name", DATA)
+def test_no_benchmark_that_is_reported_is_trained_on(name: str) -> None:
+    asked = data_spec(name).decontamination
+    assert asked is not None
+    assert sorted(b.name for b in asked.against) == sorted(BENCHMARKS)
+
+
+def test_the_curriculum_is_made_of_all_the_data() -> None:
+    sources = data_spec("m2-curriculum").sources
+    refs = [s.dataset.from_ for s in sources if s.dataset is not None]
+    assert [ref.name for ref in refs if ref is not None] == list(DATA)
+
+
+def spatial_sources() -> tuple[Source, ...]:
+    return data_spec("m2-spatial").sources
+
+
+def test_the_spatial_data_is_of_fourteen_tasks_and_a_fifth_more_than_is_asked_for() -> None:
+    rooms = [s.simulator for s in spatial_sources() if s.simulator is not None]
+    assert {t for own in rooms for t in own.tasks} == {*PICTURE_TASKS, *WALK_TASKS}
+    assert len({*PICTURE_TASKS, *WALK_TASKS}) == 14
+    outputs = data_spec("m2-spatial").outputs
+    made = sum(own.scenes * own.questions_per_scene for own in rooms)
+    assert made >= 1.2 * (outputs.rlvr + outputs.eval)
+
+
+@pytest.mark.parametrize("source", spatial_sources(), ids=lambda source: source.name)
+def test_few_scenes_ask_about_every_task_of_a_source(source: Source) -> None:
+    assert source.simulator is not None
+    data, counts = make_shard(source, 0, 0, 4)
+    samples = read_shard(data)
+    assert {s.task for s in samples} == set(source.simulator.tasks)
+    assert {s.video is not None for s in samples} == {source.simulator.video}
+    assert len(samples) == counts["kept"] == 4 * source.simulator.questions_per_scene
+
+
+def test_videos_are_not_shown_to_an_engine_that_cannot_see_them() -> None:
+    found = specs()
     for name in EVALUATIONS:
-        spec = specs[name]
+        spec = found[name]
         assert isinstance(spec, EvalSpec)
         if "vsi-bench" in [b.name for b in spec.benchmarks]:
             assert spec.generation.engine == "inprocess"
+    assert any(s.simulator is not None and s.simulator.video for s in spatial_sources())
+    rlvr = found["m2-rlvr"]
+    assert isinstance(rlvr, RLVRSpec)
+    assert rlvr.rollout.engine == "inprocess"
+    assert all("sft" not in s.splits for s in spatial_sources())  # no teacher is asked about them

@@ -19,6 +19,7 @@ TRAIN = (
     "At what time does it arrive at its destination?"
 )
 CHAIRS = "Measuring from the closest point of each object, what is the distance between the {} and the {}?"
+CIRCLE = "AB is a diameter of a circle and C lies on it with angle CAB equal to {} degrees; what is angle ABC?"
 ROOMS = [("chair", "table"), ("lamp", "sofa"), ("bed", "door"), ("stove", "sink"), ("tv", "rug")]
 BENCHMARK = [
     Text(question=TRAIN),
@@ -83,6 +84,14 @@ def test_a_template_whose_films_cannot_be_read_is_one_all_the_same() -> None:
     index = TextIndex([Text(question=CHAIRS.format(*pair)) for pair in ROOMS], n=8, share=0.6)
     assert not index.holds(Text(question=CHAIRS.format("chair", "table"), pictured=True))
     assert index.holds(Text(question=CHAIRS.format("chair", "table")))
+
+
+def test_versions_of_one_problem_are_no_template() -> None:
+    versions = [CIRCLE.format(angle) for angle in (35, 40, 45, 50)]
+    asked = Text(question=versions[0], pictured=True)
+    for problem, found in (("dynamath/7", True), (None, False)):
+        theirs = [Text(question=v, pictured=True, problem=problem) for v in versions]
+        assert TextIndex(theirs, n=8, share=0.6).holds(asked) is found
 
 
 def test_without_benchmarks_nothing_is_found() -> None:

@@ -13,7 +13,7 @@ from PIL import Image
 from unit.model.tinies import sample
 
 from m2r_train.core.records import Sample
-from m2r_train.data.cleaning import Benchmarks, Hasher, near_duplicates
+from m2r_train.data.cleaning import Benchmarks, Hasher, item_of, near_duplicates
 from m2r_train.data.images import decode
 from m2r_train.sim import generate, generate_scene_questions
 
@@ -59,7 +59,7 @@ def asked(picture: bytes | None, question: str = "What is in the picture?", **mo
 
 
 def benchmarks(items: list[Sample]) -> Benchmarks:
-    return Benchmarks(items, Hasher(), words=8, share=0.6, distance=40)
+    return Benchmarks(map(item_of, items), Hasher(), words=8, share=0.6, distance=40)
 
 
 @pytest.fixture(scope="module")

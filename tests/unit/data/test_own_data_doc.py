@@ -12,9 +12,14 @@ import pytest
 import yaml
 from unit.data.folders import read
 from unit.data.photos import photo_file
+from unit.stages import published
 
+from m2r_train.api.datasynthesis import Decontamination
 from m2r_train.api.errors import DataError
+from m2r_train.api.evaljob import PUBLISHED, SHOWN_FRAMES
 from m2r_train.api.refs import DatasetRef
+from m2r_train.core.overlap import _TEMPLATE_ITEMS
+from m2r_train.data.published import each_published
 from m2r_train.data.rows import FIELDS
 
 DOC = Path(__file__).parents[3] / "docs" / "own-data.md"
@@ -39,7 +44,7 @@ def photos_in(folder: Path) -> Path:
 
 def test_every_block_of_the_page_is_one_that_these_tests_run():
     languages = re.findall(r"^```(\w+)$", DOC.read_text(), re.MULTILINE)
-    assert sorted(languages) == ["jsonl", "python", "text", "text", "yaml", "yaml"]
+    assert sorted(languages) == ["jsonl", "python", "text", "text", "yaml", "yaml", "yaml"]
 
 
 def test_the_json_lines_example_is_read(tmp_path):
@@ -85,3 +90,27 @@ def test_bad_records_read_as_the_page_shows(tmp_path):
 def test_the_table_has_every_field():
     rows = re.findall(r"^\| (`.*?) \|", DOC.read_text(), re.MULTILINE)
     assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(FIELDS)
+
+
+def test_the_benchmarks_of_the_decontamination_example_are_read(tmp_path):
+    asked = Decontamination.model_validate(yaml.safe_load(blocks("yaml")[2])["decontamination"])
+    *eight, own = asked.against
+    for benchmark in eight:
+        published.COPIES[benchmark.name](tmp_path / benchmark.name)
+        copy = tmp_path / benchmark.name
+        assert list(each_published(benchmark.name, copy, benchmark.dataset.split, SHOWN_FRAMES))
+    assert own.name not in PUBLISHED
+    folder = photos_in(tmp_path / "exam")
+    (folder / "exam.jsonl").write_text('{"problem": "What is 2 + 3?", "solution": 5}')
+    [sample] = read(folder, split=own.dataset.split, columns=own.dataset.columns).samples
+    assert sample.question == "What is 2 + 3?"
+
+
+def test_what_the_page_says_of_decontamination_is_so():
+    section = DOC.read_text().partition("## Never train on the test")[2]
+    listed = re.search(r"\*\*The eight\*\* \((.*?)\)", section)
+    assert listed is not None
+    assert re.findall(r"`([\w-]+)`", listed[1]) == list(PUBLISHED)
+    assert f"{SHOWN_FRAMES} frames" in section
+    assert _TEMPLATE_ITEMS == 3
+    assert "three problems or more" in section

@@ -7,13 +7,19 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 from unit.data.folders import write_lines
 from unit.data.photos import photo_file
+from unit.stages import published
 
 from m2r_train.api.datasynthesis import DataSynthesisSpec
+from m2r_train.api.errors import DataError
+from m2r_train.api.evaljob import PUBLISHED
 from m2r_train.api.runspec import RunInput, RunMetadata, RunSpec, RunStorage, resolved
+from m2r_train.benchmarks.registry import BENCHMARKS
 from m2r_train.data.parquet import read_shard
 from m2r_train.stages import synthesize
 from m2r_train.stages.context import Context
@@ -50,6 +56,14 @@ def made(tmp_path: Path, **more: Any) -> tuple[set[str], dict[str, Any]]:
     (theirs / "theirs.png").write_bytes(photo_file("astronaut", "PNG"))
     write_lines(own / "own.jsonl", OWN)
     write_lines(theirs / "theirs.jsonl", THEIRS)
+    ids, manifest, _ = run(tmp_path, own, theirs, **more)
+    return ids, manifest
+
+
+def run(
+    tmp_path: Path, own: Path, theirs: Path, **more: Any
+) -> tuple[set[str], dict[str, Any], str]:
+    """The ids of the dataset's samples, its manifest, and what the terminal was told."""
     spec = DataSynthesisSpec.model_validate(
         {
             "sources": [{"name": "own", "splits": ["rlvr"], "dataset": {"uri": own.as_uri()}}],
@@ -66,17 +80,19 @@ def made(tmp_path: Path, **more: Any) -> tuple[set[str], dict[str, Any]]:
         spec=resolved(spec),
         inputs={path: RunInput(uri=folder.as_uri()) for path, folder in inputs.items()},
     )
+    told = io.StringIO()
     ctx = Context(
         run_spec=run_spec,
         run=Run.claim(LocalStore(tmp_path / "run"), 1),
-        progress=Progress(Console(file=io.StringIO())),
+        progress=Progress(Console(file=told, width=200)),
         metrics=MetricSet(),
         cache_dir=tmp_path / "cache",
     )
     synthesize.run(ctx)
     folder = tmp_path / "run" / "dataset"
     samples = [s for f in sorted(folder.glob("*/*.parquet")) for s in read_shard(f.read_bytes())]
-    return {s.id for s in samples}, json.loads((folder / "manifest.json").read_text())
+    manifest = json.loads((folder / "manifest.json").read_text())
+    return {s.id for s in samples}, manifest, told.getvalue()
 
 
 AGAINST = {
@@ -111,3 +127,106 @@ def test_what_is_dropped_and_counted(
     assert ids == set(kept)
     assert manifest["dropped"] == dropped
     assert manifest["sources"]["own"]["kept"] == len(kept) + sum(dropped.values())
+
+
+RECORDS = {  # of the copies: records, pictures
+    **{"mathvista": (2, 2), "mathvision": (2, 2), "mathverse": (2, 2), "dynamath": (10, 10)},
+    **{"we-math": (1740, 1740), "logicvista": (1, 1), "cv-bench": (4, 4), "vsi-bench": (10, 5)},
+}
+
+
+def theirs_of(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy of a benchmark that shows photographs and asks one long question, all of its variants
+    with numbers of their own.
+    """
+    shown = ("astronaut", "coffee", "rocket")
+    monkeypatch.setattr(
+        published, "picture", lambda shade=0: photo_file(shown[shade % len(shown)], "PNG")
+    )
+    published.COPIES[name](folder)
+    files = [f for f in folder.rglob("*") if f.suffix in {".parquet", ".jsonl", ".json"}]
+    field = "query" if name == "mathvista" else "question"
+    for number, file in enumerate(sorted(files)[: 10 if name == "dynamath" else 1]):
+        asked = LONG.replace("120", str(120 + number))
+        if file.suffix == ".parquet":
+            rows = pq.read_table(file).to_pylist()
+            rows[0][field] = asked
+            pq.write_table(pa.Table.from_pylist(rows), file)
+        else:
+            old = json.dumps("Which?" if name == "logicvista" else "What?")
+            file.write_text(file.read_text().replace(old, json.dumps(asked), 1))
+
+
+def against(name: str, **dataset: Any) -> dict[str, Any]:
+    return {"against": [{"name": name, "dataset": {"uri": "file:///theirs", **dataset}}]}
+
+
+@pytest.mark.parametrize("name", published.COPIES)
+def test_what_a_benchmark_holds_as_published_is_dropped(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, theirs = tmp_path / "own", tmp_path / "theirs"
+    own.mkdir()
+    theirs_of(name, theirs, monkeypatch)
+    frame = "rocket" if name == "vsi-bench" else "astronaut"  # the third one
+    (own / "copy.jpg").write_bytes(photo_file(frame, "JPEG", quality=60))
+    (own / "other.jpg").write_bytes(photo_file("chelsea", "JPEG"))
+    write_lines(
+        own / "own.jsonl",
+        [
+            {"id": "asks", "question": LONG.upper().replace(" ", "  "), "answer": "400"}
+            | {"image": "other.jpg"},
+            {"id": "shows", "question": "What is in it?", "answer": "x", "image": "copy.jpg"},
+            {"id": "neither", "question": "What is it?", "answer": "cat", "image": "other.jpg"},
+        ],
+    )
+    user_reader = Context.each_sample
+
+    def each_sample(ctx: Context, path: str, *more: Any) -> Any:
+        assert not path.startswith("decontamination"), "read as the user's own data"
+        return user_reader(ctx, path, *more)
+
+    monkeypatch.setattr(Context, "each_sample", each_sample)
+    ids, manifest, told = run(
+        tmp_path, own, theirs, outputs={"rlvr": 1}, decontamination=against(name)
+    )
+    assert ids == {"neither"}
+    assert manifest["dropped"] == {"benchmark-picture": 1, "benchmark-question": 1}
+    assert "compared with {}: {} records, {} pictures".format(name, *RECORDS[name]) in told
+
+
+def test_the_names_that_are_read_as_published_are_those_of_the_benchmarks() -> None:
+    assert set(PUBLISHED) == set(BENCHMARKS) == set(published.COPIES)
+
+
+def without(file: Path, field: str) -> None:
+    rows = [row | {field: None} for row in pq.read_table(file).to_pylist()]
+    pq.write_table(pa.Table.from_pylist(rows), file)
+
+
+@pytest.mark.parametrize(
+    ("name", "spoilt", "dataset", "line"),
+    [
+        ("cv-bench", "image", {}, r"test_2d\.parquet record 1: none of the columns image"),
+        ("mathverse", "question", {}, r"testmini\.parquet record 1: question: has no text"),
+        ("mathverse", None, {"split": "test"}, "no split 'test'; splits found: testmini"),
+        ("mathvision", None, {}, "no .jsonl or .parquet file"),
+    ],
+    ids=["no picture", "no question", "no such split", "no copy"],
+)
+def test_a_copy_that_cannot_be_read_is_one_line_that_names_the_field(
+    name: str, spoilt: str | None, dataset: dict[str, Any], line: str, tmp_path: Path
+) -> None:
+    own, theirs = tmp_path / "own", tmp_path / "theirs"
+    own.mkdir()
+    theirs.mkdir()
+    write_lines(own / "own.jsonl", OWN[:1])
+    (theirs / "README.md").write_text("MathVision")
+    if name != "mathvision":
+        published.COPIES[name](theirs)
+    if spoilt is not None:
+        without(min(theirs.glob("*.parquet")), spoilt)
+    with pytest.raises(DataError, match=line) as raised:
+        run(tmp_path, own, theirs, outputs={"rlvr": 1}, decontamination=against(name, **dataset))
+    assert str(raised.value).startswith("spec.decontamination.against[0].dataset: ")
+    assert "\n" not in str(raised.value)

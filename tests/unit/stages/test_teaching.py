@@ -15,16 +15,18 @@ import pytest
 from rich.console import Console
 from teacherserver import Server, grade, serving
 from unit.data.folders import write_lines
+from unit.model.tinies import sample
 
 from m2r_train.api.common import key_variable
 from m2r_train.api.datasynthesis import DataSynthesisSpec
 from m2r_train.api.errors import ConfigError
 from m2r_train.api.runspec import RunInput, RunMetadata, RunSpec, RunStorage, resolved
+from m2r_train.core.records import Sample
 from m2r_train.data.parquet import read_shard
 from m2r_train.model.policy import Policy, Request
 from m2r_train.rollout.base import Completion, SamplingParams
 from m2r_train.rollout.endpoint import EndpointDown
-from m2r_train.stages import modelclient, speaking, synthesize
+from m2r_train.stages import modelclient, modelteacher, speaking, synthesize
 from m2r_train.stages.context import Context
 from m2r_train.stages.place import ALONE, Place
 from m2r_train.stages.support import refuse_unsupported
@@ -267,6 +269,32 @@ def test_a_model_that_cannot_judge_is_refused(tmp_path: Path, monkeypatch: Any) 
         ctx = context(tmp_path, **(asked(server) | {"quality": judge}))
         with pytest.raises(ConfigError, match=r"spec\.quality\.judge: the judge missed"):
             synthesize.run(ctx)
+
+
+class _Mute:
+    """A speaker that loads no model."""
+
+    def __init__(self, *_: Any) -> None: ...
+
+    def say(self, samples: Sequence[Sample], *_: Any) -> list[list[str]]:
+        return [[] for _ in samples]
+
+
+def test_a_teacher_is_not_shown_a_video_by_vllm(tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.setattr(modelteacher, "Speaker", _Mute)
+    figures = {"name": "a", "figures": {"tasks": ["Arithmetic"], "samples": 9}}
+    film = sample(id="film", video=(b"",))
+
+    ctx = context(tmp_path, generator={"model": {"preset": "tiny"}})
+
+    def teacher(engine: str) -> modelteacher.ModelTeacher:
+        generator = {"model": {"preset": "tiny"}, "engine": engine}
+        spec = DataSynthesisSpec.model_validate({"sources": [figures], "generator": generator})
+        return modelteacher.ModelTeacher(ctx, spec)
+
+    assert teacher("inprocess").write([film]) == [[]]
+    with pytest.raises(ConfigError, match=r"^spec\.generator\.engine: sample 'film' has a video"):
+        teacher("vllm").write([sample(), film])
 
 
 @pytest.mark.parametrize(
