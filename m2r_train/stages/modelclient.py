@@ -16,7 +16,6 @@ from m2r_train.stages.context import Context
 from m2r_train.stages.grading import VERDICT_TOKENS, Turn
 from m2r_train.stages.replies import Question
 from m2r_train.stages.speaking import Speaker
-from m2r_train.stages.support import refuse_videos
 
 
 class ModelClient:
@@ -55,12 +54,11 @@ class ModelGrader:
 
     def __init__(self, ctx: Context, path: str, ref: ModelRef, engine: Engine) -> None:
         """Raises ConfigError for a folder that is no such model."""
-        self._seed, self._engine = ctx.seed, engine
+        self._seed = ctx.seed
         self._speaker = Speaker(ctx, path, ref, engine, system=None)
 
     def __call__(self, turns: Sequence[Turn]) -> list[str]:
-        """See ``Grader``. Raises ConfigError for a video that the engine cannot be shown."""
-        refuse_videos("quality.judge.engine", self._engine, [t.sample for t in turns if t.sample])
+        """See ``Grader``."""
         attempt = max((turn.attempt for turn in turns), default=0)  # one round's: all have the same
         replies = self._speaker.say(
             [_shown(turn) for turn in turns],
