@@ -46,11 +46,7 @@ class ModelClient:
 
 
 class ModelGrader:
-    """Implements ``Grader``: a judge of chains, shown the question's pictures.
-
-    A verdict that could not be read is drawn again half a degree of temperature warmer, as the
-    same draw would be the same verdict.
-    """
+    """Implements ``Grader``: a judge of chains, shown the question's pictures."""
 
     def __init__(self, ctx: Context, path: str, ref: ModelRef, engine: Engine) -> None:
         """Raises ConfigError for a folder that is no such model."""
@@ -59,11 +55,11 @@ class ModelGrader:
 
     def __call__(self, turns: Sequence[Turn]) -> list[str]:
         """See ``Grader``."""
-        attempt = max((turn.attempt for turn in turns), default=0)  # one round's: all have the same
+        warmth = max((t.temperature for t in turns), default=0.0)  # one round's: all have the same
         replies = self._speaker.say(
             [_shown(turn) for turn in turns],
             [derive_seed(self._seed, *turn.path) for turn in turns],
-            SamplingParams(1, 0.5 * attempt, VERDICT_TOKENS),
+            SamplingParams(1, warmth, VERDICT_TOKENS),
         )
         return [reply for [reply] in replies]
 

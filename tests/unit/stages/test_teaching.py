@@ -18,17 +18,20 @@ from teacherserver import Server, grade, serving
 from unit.data.folders import write_lines
 from unit.data.photos import encoded
 
-from m2r_train.api.common import key_variable
+from m2r_train.api.common import EndpointRef, key_variable
 from m2r_train.api.datasynthesis import DataSynthesisSpec
 from m2r_train.api.errors import ConfigError
 from m2r_train.api.runspec import RunInput, RunMetadata, RunSpec, RunStorage, resolved
 from m2r_train.data.parquet import read_shard
 from m2r_train.model.policy import Policy, Request
 from m2r_train.rollout.base import Completion, SamplingParams
-from m2r_train.rollout.endpoint import EndpointDown
+from m2r_train.rollout.endpoint import EndpointChat, EndpointDown
 from m2r_train.stages import modelclient, speaking, support, synthesize
 from m2r_train.stages.context import Context
+from m2r_train.stages.endpoints import EndpointClient, EndpointGrader
+from m2r_train.stages.grading import Turn
 from m2r_train.stages.place import ALONE, Place
+from m2r_train.stages.replies import Question
 from m2r_train.stages.support import refuse_unsupported
 from m2r_train.store import Helper, LocalStore, Run
 from m2r_train.telemetry.metrics import MetricSet
@@ -212,6 +215,36 @@ def test_a_model_in_the_run_teaches_and_the_rules_judge(tmp_path: Path) -> None:
     assert manifest["teaching"]["questions"]["asked"] == QUESTIONS
     chains = manifest["teaching"]["chains"]
     assert chains["written"] == 2 * QUESTIONS == sum(chains.values()) - chains["written"]
+
+
+def test_a_judge_that_cannot_be_read_is_asked_again_warmer_with_another_seed(
+    tmp_path: Path,
+) -> None:
+    with serving(faults=False, clear_from=1.0) as server:
+        synthesize.run(context(tmp_path, **asked(server, retries=2)))
+        tries: dict[str, list[tuple[float, int]]] = {}
+        for _, request in server.seen:
+            if "response_format" in request:
+                own = tries.setdefault(json.dumps(request["messages"]), [])
+                own.append((request["temperature"], request["seed"]))
+    manifest = json.loads((tmp_path / "run" / "dataset" / "manifest.json").read_text())
+    assert "unjudged" not in manifest["teaching"]["chains"]
+    for own in tries.values():
+        assert sorted({t for t, _ in own}) == [0.0, 0.5, 1.0]
+        assert len({seed for _, seed in own}) == len(own)
+
+
+def test_no_endpoint_is_asked_above_what_the_api_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(EndpointChat, "answer", lambda _self, asked, *_path: seen.append(asked))
+    ref = EndpointRef(url="http://h", model="m")
+    EndpointGrader(0, ref)([Turn(None, "", ("judge", 0, 0, attempt)) for attempt in range(7)])
+    warm = [Question("", 0.5 * attempt, 9) for attempt in range(7)]
+    EndpointClient("judge.endpoint", ref, 0).answer(warm, lambda _number, _reply: None)
+    assert sorted(asked["temperature"] for asked in seen) == sorted(
+        2 * [0.0, 0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    )
+    assert len({asked["seed"] for asked in seen}) == len(seen)
 
 
 def _filmed(tmp_path: Path, numbers: Sequence[int]) -> None:
