@@ -260,8 +260,7 @@ class Generator(Model):
     engine: Engine = Field(default="inprocess", description="What draws a teacher model's chains.")
     prompt: LongText | None = Field(
         default=None,
-        description="System prompt of the endpoint's teacher; left out: the paper's, as in "
-        "training.",
+        description="System prompt of the teacher; left out: the paper's, as in training.",
     )
     chains_per_question: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, description="Chains written for each question; the best one is kept."
@@ -279,9 +278,10 @@ class Generator(Model):
         ),
         Rule(
             path="prompt",
-            cel="!has(self.prompt) || has(self.endpoint)",
-            message="is for an endpoint's teacher; name the endpoint or remove it",
-            check=lambda g: g.prompt is None or g.endpoint is not None,
+            cel="!has(self.prompt) || has(self.model) || has(self.endpoint)",
+            message="is for a teacher, and templates read none; name a model or endpoint, or "
+            "remove it",
+            check=lambda g: g.prompt is None or g.teaches,
         ),
     )
 

@@ -137,7 +137,7 @@ class EndpointClient:
 
 
 def teacher_prompt(generator: Generator) -> str:
-    """The system prompt of an endpoint's teacher."""
+    """The system prompt of a teacher."""
     return generator.prompt or SYSTEM_PROMPT
 
 

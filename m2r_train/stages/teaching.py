@@ -259,7 +259,7 @@ def graded(sample: Sample, chain: str) -> Scores:
 def prompts(spec: DataSynthesisSpec) -> Mapping[str, str]:
     """The prompts in use, in full, for the manifest."""
     found = {}
-    if spec.generator.endpoint is not None:
+    if spec.generator.teaches:
         found["teacher"] = teacher_prompt(spec.generator)
     if spec.quality.judge is not None:
         found["judge"] = judge_prompt(spec.quality.judge)

@@ -23,7 +23,9 @@ from m2r_train.api.datasynthesis import DataSynthesisSpec
 from m2r_train.api.errors import ConfigError
 from m2r_train.api.runspec import RunInput, RunMetadata, RunSpec, RunStorage, resolved
 from m2r_train.data.parquet import read_shard
+from m2r_train.model import tiny
 from m2r_train.model.policy import Policy, Request
+from m2r_train.model.prompts import SYSTEM_PROMPT
 from m2r_train.rollout.base import Completion, SamplingParams
 from m2r_train.rollout.endpoint import EndpointChat, EndpointDown
 from m2r_train.stages import modelclient, speaking, support, synthesize
@@ -38,6 +40,7 @@ from m2r_train.telemetry.metrics import MetricSet
 from m2r_train.telemetry.progress import Progress
 
 QUESTIONS = 24
+OUTPUTS = {"sft": 0, "rlvr": 8, "eval": 2}
 
 
 class _Killed(BaseException):
@@ -208,13 +211,52 @@ def test_an_endpoint_that_stays_down_ends_the_run_so_that_it_can_be_started_agai
 
 
 def test_a_model_in_the_run_teaches_and_the_rules_judge(tmp_path: Path) -> None:
-    outputs = {"sft": 0, "rlvr": 8, "eval": 2}
     teacher = {"model": {"preset": "tiny"}, "chainsPerQuestion": 2, "maxCompletionTokens": 8}
-    synthesize.run(context(tmp_path, generator=teacher, outputs=outputs))
+    synthesize.run(context(tmp_path, generator=teacher, outputs=OUTPUTS))
     manifest = json.loads((tmp_path / "run" / "dataset" / "manifest.json").read_text())
     assert manifest["teaching"]["questions"]["asked"] == QUESTIONS
     chains = manifest["teaching"]["chains"]
     assert chains["written"] == 2 * QUESTIONS == sum(chains.values()) - chains["written"]
+    assert manifest["prompts"] == {"teacher": SYSTEM_PROMPT}
+
+
+class Listener:
+    """Replies nothing, and notes what it is shown."""
+
+    def __init__(self, policy: Policy, shown: list[str]) -> None:
+        self._policy, self._shown = policy, shown
+
+    def generate(
+        self, requests: Sequence[Request], seeds: Sequence[int], params: SamplingParams
+    ) -> list[list[Completion]]:
+        self._shown += [self._policy.decode(r.prompt.tokens) for r in requests]
+        return [[Completion((), (), False)] for _ in requests]
+
+
+def test_the_manifest_has_the_prompt_that_a_model_in_the_run_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(speaking, "rollout_engine", lambda _, policy: Listener(policy, shown))
+    whole = tiny._CHAT_TEMPLATE.replace(
+        "{% if m.role == 'user' %}",
+        "{% if m.role == 'system' %}{{ m.content }}{% elif m.role == 'user' %}",
+    )
+    monkeypatch.setattr(tiny, "_CHAT_TEMPLATE", whole)
+    for name, own in {"given": {"prompt": "Reason like a carpenter."}, "left-out": {}}.items():
+        shown.clear()
+        teacher = {"model": {"preset": "tiny"}, **own}
+        synthesize.run(context(tmp_path / name, generator=teacher, outputs=OUTPUTS))
+        manifest = json.loads((tmp_path / name / "run" / "dataset" / "manifest.json").read_text())
+        prompt = manifest["prompts"]["teacher"]
+        assert prompt == own.get("prompt", SYSTEM_PROMPT)
+        assert len(shown) == QUESTIONS and all(text.startswith(prompt) for text in shown)
+
+
+def test_a_prompt_that_the_models_template_leaves_out_is_refused(tmp_path: Path) -> None:
+    teacher = {"model": {"preset": "tiny"}, "prompt": "Reason."}
+    with pytest.raises(ConfigError, match=r"^spec\.generator\.prompt: the chat template"):
+        synthesize.run(context(tmp_path, generator=teacher, outputs=OUTPUTS))
 
 
 def test_a_judge_that_cannot_be_read_is_asked_again_warmer_with_another_seed(
@@ -292,8 +334,7 @@ def test_a_video_that_nobody_is_asked_about_is_no_matter(
     teacher = {"model": {"preset": "tiny"}, "engine": "vllm"}
     source = {"name": "own", "dataset": {"uri": (tmp_path / "own").as_uri()}}
     source["splits"] = ["rlvr", "eval"]  # type: ignore[assignment]
-    outputs = {"sft": 0, "rlvr": 8, "eval": 2}
-    synthesize.run(context(tmp_path, sources=[source], generator=teacher, outputs=outputs))
+    synthesize.run(context(tmp_path, sources=[source], generator=teacher, outputs=OUTPUTS))
     assert not drawn
 
 
