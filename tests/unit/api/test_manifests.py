@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,9 @@ from unit.api.cases import BAD, DESIGN, Bad, changed, small
 from m2r_train.api import KINDS, SpecError, SpecErrors, load_manifests, references, resolved
 from m2r_train.api.datasynthesis import DataSynthesisSpec
 from m2r_train.api.evaljob import EvalSpec
+from m2r_train.api.manifests import parse_document
 from m2r_train.api.problems import fields_of
+from m2r_train.api.resource import Resource
 from m2r_train.api.schema import looks_like_secret
 from m2r_train.api.yamlload import MAX_BYTES
 
@@ -133,6 +136,22 @@ def test_an_evaluation_with_videos_is_generated_in_the_process(
     asked = [{"name": name, "data": {"uri": "file:///data"}} for name in names]
     fields = {"model": {"preset": "tiny"}, "benchmarks": asked, "generation": named}
     assert EvalSpec.model_validate(fields).engine == engine
+
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
+_BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def test_the_manifests_that_the_pages_show_are_good() -> None:
+    shown = 0
+    for page in PAGES:
+        for block in _BLOCK.findall(page.read_text(encoding="utf-8")):
+            for document in yaml.safe_load_all(block):
+                if isinstance(document, dict) and document.get("apiVersion") == "m2r.dev/v1alpha1":
+                    parsed = parse_document(document, page, 1)
+                    assert isinstance(parsed, Resource), parsed
+                    shown += 1
+    assert shown > 2
 
 
 def holds(whole: Any, part: Any) -> bool:
