@@ -15,14 +15,16 @@ GOOD = "<think>{a} + {b} is {s}.\nCheck: {s} - {b} = {a}.</think><answer>\\boxed
 
 
 class Server(ChatServer):
-    """Teaches sums and judges them."""
+    """Teaches sums and judges them, legibly from a temperature of ``clear_from`` on."""
 
-    def __init__(self, *, fair: bool, **more: Any) -> None:
+    def __init__(self, *, fair: bool, clear_from: float = 0.0, **more: Any) -> None:
         super().__init__(**more)
-        self.fair = fair
+        self.fair, self.clear_from = fair, clear_from
 
     def reply(self, asked: Any) -> str | None:
         if "response_format" in asked:
+            if asked["temperature"] < self.clear_from:
+                return "rubbish"
             return grade(asked["messages"][0]["content"][-1]["text"], fair=self.fair)
         return self.teach(asked)
 
@@ -49,7 +51,16 @@ def grade(text: str, *, fair: bool) -> str:
 
 
 def serving(
-    *, faults: bool = True, fair: bool = True, fails_every: int = 3, notes: bool = True
+    *,
+    faults: bool = True,
+    fair: bool = True,
+    fails_every: int = 3,
+    notes: bool = True,
+    clear_from: float = 0.0,
 ) -> AbstractContextManager[Server]:
     """Runs a server on a free port; ``notes`` keeps every request."""
-    return open_server(Server(fair=fair, faults=faults, fails_every=fails_every, notes=notes))
+    return open_server(
+        Server(
+            fair=fair, faults=faults, fails_every=fails_every, notes=notes, clear_from=clear_from
+        )
+    )

@@ -233,6 +233,19 @@ class Source(Model):
         unique_items("splits", "splits"),
     )
 
+    @property
+    def filmed(self) -> bool:
+        """Whether its questions are known to show videos; a dataset's are when they are read."""
+        walks = self.simulator is not None and self.simulator.video
+        asked = () if self.scenes is None else self.scenes.tasks
+        return walks or not set(asked) <= set(PICTURE_TASKS)
+
+
+_FILMED: Final = (  # the same in CEL, of a source `s`
+    "(has(s.simulator) && s.simulator.video || "
+    f"has(s.scenes) && !s.scenes.tasks.all(t, t in {_cel_list(PICTURE_TASKS)}))"
+)
+
 
 class Generator(Model):
     """Who writes the reasoning chains."""
@@ -248,8 +261,7 @@ class Generator(Model):
     engine: Engine = Field(default="inprocess", description="What draws a teacher model's chains.")
     prompt: LongText | None = Field(
         default=None,
-        description="System prompt of the endpoint's teacher; left out: the paper's, as in "
-        "training.",
+        description="System prompt of the teacher; left out: the paper's, as in training.",
     )
     chains_per_question: Annotated[int, Field(ge=1, le=64)] = Field(
         default=4, description="Chains written for each question; the best one is kept."
@@ -267,9 +279,10 @@ class Generator(Model):
         ),
         Rule(
             path="prompt",
-            cel="!has(self.prompt) || has(self.endpoint)",
-            message="is for an endpoint's teacher; name the endpoint or remove it",
-            check=lambda g: g.prompt is None or g.endpoint is not None,
+            cel="!has(self.prompt) || has(self.model) || has(self.endpoint)",
+            message="is for a teacher, and templates read none; name a model or endpoint, or "
+            "remove it",
+            check=lambda g: g.prompt is None or g.teaches,
         ),
     )
 
@@ -289,8 +302,10 @@ class Judge(Model):
     endpoint: EndpointRef | None = Field(
         default=None, description="Judge behind an OpenAI-compatible endpoint."
     )
-    engine: Engine = Field(
-        default="vllm", description="What the judge of model replies with; vllm or inprocess."
+    engine: Engine | None = Field(
+        default=None,
+        description="What the judge of model replies with. Left out: vllm, or inprocess where a "
+        "source of sft makes videos.",
     )
     prompt: LongText | None = Field(
         default=None,
@@ -451,6 +466,26 @@ def _split_has_source(split: Split) -> Rule:
     )
 
 
+def _no_films_by_vllm(path: str, there: str, engine: Callable[[Any], Engine | None]) -> Rule:
+    """A model that is asked about the sources of sft draws by vllm only where none shows videos.
+
+    ``there``: the CEL of whether such a model and its engine are named, by ``engine`` too.
+    """
+    return Rule(
+        path=path,
+        cel=(
+            f"!({there}) || self.{path} != 'vllm' || "
+            f"!self.sources.exists(s, 'sft' in s.splits && {_FILMED})"
+        ),
+        message=(
+            "cannot be vllm where a source of sft makes videos (simulator.video, or scenes): vllm "
+            f"is not shown them in this version; set {path}: inprocess, or take sft out of the "
+            "source's splits"
+        ),
+        check=lambda spec: engine(spec) != "vllm" or not spec.teaches_films,
+    )
+
+
 _teacher_known: Callable[[Any], bool] = lambda spec: (  # noqa: E731 - sits beside its CEL twin
     spec.outputs.sft == 0
     or spec.generator.teaches
@@ -506,7 +541,32 @@ class DataSynthesisSpec(JobSpec):
             ),
             check=_teacher_known,
         ),
+        _no_films_by_vllm(
+            "generator.engine",
+            "has(self.generator.model)",
+            lambda spec: spec.generator.engine if spec.generator.model is not None else None,
+        ),
+        _no_films_by_vllm(
+            "quality.judge.engine",
+            "has(self.quality.judge) && has(self.quality.judge.model) && "
+            "has(self.quality.judge.engine)",
+            lambda spec: (
+                judge.engine if (judge := spec.quality.judge) and judge.model is not None else None
+            ),
+        ),
     )
+
+    @property
+    def teaches_films(self) -> bool:
+        """Whether a teacher and its judge are known to be asked about videos."""
+        return any(source.filmed and "sft" in source.splits for source in self.sources)
+
+    @property
+    def judge_engine(self) -> Engine:
+        """What a judge in the run's pods replies with."""
+        judge = self.quality.judge
+        named = None if judge is None else judge.engine
+        return named or ("inprocess" if self.teaches_films else "vllm")
 
 
 class DataSynthesisJob(Model):

@@ -13,6 +13,7 @@ from m2r_train.api.runspec import recipe
 from m2r_train.core.records import Sample
 from m2r_train.data.parquet import write_file
 from m2r_train.report.cards import CARD, dataset_card
+from m2r_train.stages.constants import constants
 from m2r_train.stages.context import Context
 from m2r_train.stages.gathering import Gathered
 from m2r_train.stages.hardness import Measured
@@ -63,6 +64,7 @@ def _manifest(
         "run": ctx.run_spec.metadata.name,
         "seed": ctx.seed,
         "spec": recipe(ctx.run_spec.parsed_spec),
+        "constants": constants(),
         "inputs": {k: v.digest for k, v in ctx.run_spec.inputs.items()},
         "sources": {name: dict(sorted(c.items())) for name, c in counts.items()},
         "dropped": {reason: n for reason, n in sorted(dropped.items()) if n},

@@ -21,6 +21,7 @@ from m2r_train.stages.grading import VERDICT_TOKENS, Turn, question
 from m2r_train.stages.replies import Question
 
 _SEED_BITS = 31  # endpoints take a signed 32-bit seed
+_WARMEST = 2.0  # what OpenAI's API takes; it refuses more
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -94,7 +95,7 @@ class EndpointGrader:
             "messages": [
                 {"role": "user", "content": [*shown, {"type": "text", "text": turn.text}]}
             ],
-            "temperature": 0.0,
+            "temperature": min(turn.temperature, _WARMEST),
             "max_tokens": VERDICT_TOKENS,
             "seed": _seed(self._seed, *turn.path),
             "response_format": {
@@ -128,7 +129,7 @@ class EndpointClient:
     def _ask(self, asked: Question) -> str:
         request = {
             "messages": [{"role": "user", "content": asked.prompt}],
-            "temperature": asked.temperature,
+            "temperature": min(asked.temperature, _WARMEST),
             "max_tokens": asked.max_tokens,
             "seed": _seed(self._seed, *asked.path),
         }
@@ -136,7 +137,7 @@ class EndpointClient:
 
 
 def teacher_prompt(generator: Generator) -> str:
-    """The system prompt of an endpoint's teacher."""
+    """The system prompt of a teacher."""
     return generator.prompt or SYSTEM_PROMPT
 
 

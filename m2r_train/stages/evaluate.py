@@ -99,7 +99,7 @@ def _answered(
     """
     policy = ctx.policy("model", spec.model)
     policy.freeze_vision()
-    engine = rollout_engine(spec.generation.engine, policy)
+    engine = rollout_engine(spec.engine, policy)
     seen: dict[str, list[Row]] = {benchmark.name: [] for benchmark in spec.benchmarks}
     answers: dict[int, list[Row]] = {}
 
@@ -172,7 +172,7 @@ def _questions(
         with naming(f"spec.{path}"):
             own = questions(benchmark, folder)
         samples = own.samples
-    refuse_videos("generation.engine", spec.generation.engine, samples)
+    refuse_videos("generation.engine", spec.engine, samples)
     return samples, own
 
 

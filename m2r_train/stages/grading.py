@@ -32,6 +32,11 @@ class Turn(NamedTuple):
         """How often the same was asked before."""
         return int(self.path[-1])
 
+    @property
+    def temperature(self) -> float:
+        """0 at first; the same draw would be the same verdict, so half a degree more each time."""
+        return 0.5 * self.attempt
+
 
 Grader = Callable[[Sequence[Turn]], list[str]]
 """Whoever replies to turns, in order."""

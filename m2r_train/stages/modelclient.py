@@ -16,7 +16,6 @@ from m2r_train.stages.context import Context
 from m2r_train.stages.grading import VERDICT_TOKENS, Turn
 from m2r_train.stages.replies import Question
 from m2r_train.stages.speaking import Speaker
-from m2r_train.stages.support import refuse_videos
 
 
 class ModelClient:
@@ -47,25 +46,20 @@ class ModelClient:
 
 
 class ModelGrader:
-    """Implements ``Grader``: a judge of chains, shown the question's pictures.
-
-    A verdict that could not be read is drawn again half a degree of temperature warmer, as the
-    same draw would be the same verdict.
-    """
+    """Implements ``Grader``: a judge of chains, shown the question's pictures."""
 
     def __init__(self, ctx: Context, path: str, ref: ModelRef, engine: Engine) -> None:
         """Raises ConfigError for a folder that is no such model."""
-        self._seed, self._engine = ctx.seed, engine
+        self._seed = ctx.seed
         self._speaker = Speaker(ctx, path, ref, engine, system=None)
 
     def __call__(self, turns: Sequence[Turn]) -> list[str]:
-        """See ``Grader``. Raises ConfigError for a video that the engine cannot be shown."""
-        refuse_videos("quality.judge.engine", self._engine, [t.sample for t in turns if t.sample])
-        attempt = max((turn.attempt for turn in turns), default=0)  # one round's: all have the same
+        """See ``Grader``."""
+        warmth = max((t.temperature for t in turns), default=0.0)  # one round's: all have the same
         replies = self._speaker.say(
             [_shown(turn) for turn in turns],
             [derive_seed(self._seed, *turn.path) for turn in turns],
-            SamplingParams(1, 0.5 * attempt, VERDICT_TOKENS),
+            SamplingParams(1, warmth, VERDICT_TOKENS),
         )
         return [reply for [reply] in replies]
 

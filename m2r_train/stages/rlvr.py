@@ -165,6 +165,7 @@ def _evaluation(
     if spec.evaluation is None:
         return lambda _step: {}
     held_out = HeldOutSet(ctx, spec.evaluation, policy)
+    refuse_videos("rollout.engine", spec.rollout.engine, held_out.samples)
 
     def evaluate(step: int | None) -> Figures:
         if step is not None and not held_out.due(step):

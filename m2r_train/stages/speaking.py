@@ -7,12 +7,21 @@ from collections.abc import Iterator, Sequence
 from m2r_train.api.common import Engine
 from m2r_train.api.refs import ModelRef
 from m2r_train.core.records import Sample
-from m2r_train.model.prompts import SYSTEM_PROMPT
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
 from m2r_train.stages.feeding import lay_out, request
 from m2r_train.stages.rollouts import rollout_engine
 
+_ANY = Sample(
+    id="any",
+    domain="general",
+    task="any",
+    source="any",
+    question="",
+    answer="",
+    answer_type="text",
+    reward="exact",
+)
 _TOGETHER = 64  # questions that are answered at a time, which bounds memory
 
 
@@ -25,13 +34,19 @@ class Speaker:
         path: str,
         ref: ModelRef,
         engine: Engine,
-        system: str | None = SYSTEM_PROMPT,
+        system: str | None,
     ) -> None:
         """Raises ConfigError, naming ``spec.<path>``, for a folder that is no such model."""
         self._system = system
         self._policy = ctx.policy(path, ref)
         self._policy.freeze_vision()
         self._engine = rollout_engine(engine, self._policy)
+
+    @property
+    def reads_system(self) -> bool:
+        """Whether the model's chat template shows it the system turn."""
+        with_it, without = (lay_out(self._policy, [_ANY], text)[0] for text in (self._system, None))
+        return with_it.tokens != without.tokens
 
     def say(
         self, samples: Sequence[Sample], seeds: Sequence[int], params: SamplingParams

@@ -42,7 +42,7 @@ def _unsupported(spec: JobSpec) -> Iterator[tuple[str, str]]:
     elif isinstance(spec, RLVRSpec):
         yield from _engine("rollout.engine", spec.rollout.engine)
     elif isinstance(spec, EvalSpec):
-        yield from _engine("generation.engine", spec.generation.engine)
+        yield from _engine("generation.engine", spec.engine)
         if spec.judge is not None and spec.judge.model is not None:
             yield from _engine("judge.engine", spec.judge.engine)
 
@@ -55,7 +55,7 @@ def _teachers(spec: DataSynthesisSpec) -> Iterator[tuple[str, str]]:
     if not spec.generator.teaches:
         yield "quality.judge", "templates' chains are not judged; name a teacher or leave it out"
     if judge.model is not None:
-        yield from _engine("quality.judge.engine", judge.engine)
+        yield from _engine("quality.judge.engine", spec.judge_engine)
     if judge.prompt is not None and (fault := template_fault(judge.prompt)):
         yield "quality.judge.prompt", fault
 

@@ -12,29 +12,35 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from rich.console import Console
 from teacherserver import Server, grade, serving
 from unit.data.folders import write_lines
-from unit.model.tinies import sample
+from unit.data.photos import encoded
 
-from m2r_train.api.common import key_variable
+from m2r_train.api.common import EndpointRef, key_variable
 from m2r_train.api.datasynthesis import DataSynthesisSpec
 from m2r_train.api.errors import ConfigError
 from m2r_train.api.runspec import RunInput, RunMetadata, RunSpec, RunStorage, resolved
-from m2r_train.core.records import Sample
 from m2r_train.data.parquet import read_shard
+from m2r_train.model import tiny
 from m2r_train.model.policy import Policy, Request
+from m2r_train.model.prompts import SYSTEM_PROMPT
 from m2r_train.rollout.base import Completion, SamplingParams
-from m2r_train.rollout.endpoint import EndpointDown
-from m2r_train.stages import modelclient, modelteacher, speaking, synthesize
+from m2r_train.rollout.endpoint import EndpointChat, EndpointDown
+from m2r_train.stages import modelclient, speaking, support, synthesize
 from m2r_train.stages.context import Context
+from m2r_train.stages.endpoints import EndpointClient, EndpointGrader
+from m2r_train.stages.grading import Turn
 from m2r_train.stages.place import ALONE, Place
+from m2r_train.stages.replies import Question
 from m2r_train.stages.support import refuse_unsupported
 from m2r_train.store import Helper, LocalStore, Run
 from m2r_train.telemetry.metrics import MetricSet
 from m2r_train.telemetry.progress import Progress
 
 QUESTIONS = 24
+OUTPUTS = {"sft": 0, "rlvr": 8, "eval": 2}
 
 
 class _Killed(BaseException):
@@ -205,13 +211,131 @@ def test_an_endpoint_that_stays_down_ends_the_run_so_that_it_can_be_started_agai
 
 
 def test_a_model_in_the_run_teaches_and_the_rules_judge(tmp_path: Path) -> None:
-    outputs = {"sft": 0, "rlvr": 8, "eval": 2}
     teacher = {"model": {"preset": "tiny"}, "chainsPerQuestion": 2, "maxCompletionTokens": 8}
-    synthesize.run(context(tmp_path, generator=teacher, outputs=outputs))
+    synthesize.run(context(tmp_path, generator=teacher, outputs=OUTPUTS))
     manifest = json.loads((tmp_path / "run" / "dataset" / "manifest.json").read_text())
     assert manifest["teaching"]["questions"]["asked"] == QUESTIONS
     chains = manifest["teaching"]["chains"]
     assert chains["written"] == 2 * QUESTIONS == sum(chains.values()) - chains["written"]
+    assert manifest["prompts"] == {"teacher": SYSTEM_PROMPT}
+
+
+class Listener:
+    """Replies nothing, and notes what it is shown."""
+
+    def __init__(self, policy: Policy, shown: list[str]) -> None:
+        self._policy, self._shown = policy, shown
+
+    def generate(
+        self, requests: Sequence[Request], seeds: Sequence[int], params: SamplingParams
+    ) -> list[list[Completion]]:
+        self._shown += [self._policy.decode(r.prompt.tokens) for r in requests]
+        return [[Completion((), (), False)] for _ in requests]
+
+
+def test_the_manifest_has_the_prompt_that_a_model_in_the_run_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    monkeypatch.setattr(speaking, "rollout_engine", lambda _, policy: Listener(policy, shown))
+    whole = tiny._CHAT_TEMPLATE.replace(
+        "{% if m.role == 'user' %}",
+        "{% if m.role == 'system' %}{{ m.content }}{% elif m.role == 'user' %}",
+    )
+    monkeypatch.setattr(tiny, "_CHAT_TEMPLATE", whole)
+    for name, own in {"given": {"prompt": "Reason like a carpenter."}, "left-out": {}}.items():
+        shown.clear()
+        teacher = {"model": {"preset": "tiny"}, **own}
+        synthesize.run(context(tmp_path / name, generator=teacher, outputs=OUTPUTS))
+        manifest = json.loads((tmp_path / name / "run" / "dataset" / "manifest.json").read_text())
+        prompt = manifest["prompts"]["teacher"]
+        assert prompt == own.get("prompt", SYSTEM_PROMPT)
+        assert len(shown) == QUESTIONS and all(text.startswith(prompt) for text in shown)
+
+
+def test_a_prompt_that_the_models_template_leaves_out_is_refused(tmp_path: Path) -> None:
+    teacher = {"model": {"preset": "tiny"}, "prompt": "Reason."}
+    with pytest.raises(ConfigError, match=r"^spec\.generator\.prompt: the chat template"):
+        synthesize.run(context(tmp_path, generator=teacher, outputs=OUTPUTS))
+
+
+def test_a_judge_that_cannot_be_read_is_asked_again_warmer_with_another_seed(
+    tmp_path: Path,
+) -> None:
+    with serving(faults=False, clear_from=1.0) as server:
+        synthesize.run(context(tmp_path, **asked(server, retries=2)))
+        tries: dict[str, list[tuple[float, int]]] = {}
+        for _, request in server.seen:
+            if "response_format" in request:
+                own = tries.setdefault(json.dumps(request["messages"]), [])
+                own.append((request["temperature"], request["seed"]))
+    manifest = json.loads((tmp_path / "run" / "dataset" / "manifest.json").read_text())
+    assert "unjudged" not in manifest["teaching"]["chains"]
+    for own in tries.values():
+        assert sorted({t for t, _ in own}) == [0.0, 0.5, 1.0]
+        assert len({seed for _, seed in own}) == len(own)
+
+
+def test_no_endpoint_is_asked_above_what_the_api_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(EndpointChat, "answer", lambda _self, asked, *_path: seen.append(asked))
+    ref = EndpointRef(url="http://h", model="m")
+    EndpointGrader(0, ref)([Turn(None, "", ("judge", 0, 0, attempt)) for attempt in range(7)])
+    warm = [Question("", 0.5 * attempt, 9) for attempt in range(7)]
+    EndpointClient("judge.endpoint", ref, 0).answer(warm, lambda _number, _reply: None)
+    assert sorted(asked["temperature"] for asked in seen) == sorted(
+        2 * [0.0, 0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    )
+    assert len({asked["seed"] for asked in seen}) == len(seen)
+
+
+def _filmed(tmp_path: Path, numbers: Sequence[int]) -> None:
+    """A dataset in which the questions with these numbers show a video."""
+    own = tmp_path / "own"
+    own.mkdir(parents=True)
+    (own / "frame.png").write_bytes(encoded(Image.new("RGB", (28, 28))))
+    lines: list[dict[str, Any]] = [
+        {"id": f"q{a}", "question": f"What is {a} + 7?", "answer": str(a + 7)}
+        for a in range(QUESTIONS)
+    ]
+    for n in numbers:
+        lines[n]["video"] = ["frame.png", "frame.png"]
+    write_lines(own / "own.jsonl", lines)
+
+
+@pytest.mark.parametrize("who", ["generator", "quality.judge"])
+def test_a_video_of_a_dataset_and_vllm_are_refused_before_anybody_is_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
+) -> None:
+    monkeypatch.setattr(support, "why_no_vllm", lambda: None)
+    _filmed(tmp_path, [5])
+    model = {"model": {"preset": "tiny"}, "engine": "vllm"}
+    with serving(faults=False) as server:
+        fields = asked(server)
+        if who == "generator":
+            fields["generator"] = model
+        else:
+            fields["quality"] = {"judge": model}
+        with pytest.raises(
+            ConfigError, match=rf"^spec\.{who}\.engine: sample 'q5' has a video.*to inprocess"
+        ):
+            synthesize.run(context(tmp_path, **fields))
+        assert not server.seen
+
+
+def test_a_video_that_nobody_is_asked_about_is_no_matter(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(support, "why_no_vllm", lambda: None)
+    drawn: list[SamplingParams] = []
+    engine = lambda _name, policy: FairEngine(policy, drawn)  # noqa: E731
+    monkeypatch.setattr(speaking, "rollout_engine", engine)
+    _filmed(tmp_path, [5])
+    teacher = {"model": {"preset": "tiny"}, "engine": "vllm"}
+    source = {"name": "own", "dataset": {"uri": (tmp_path / "own").as_uri()}}
+    source["splits"] = ["rlvr", "eval"]  # type: ignore[assignment]
+    synthesize.run(context(tmp_path, sources=[source], generator=teacher, outputs=OUTPUTS))
+    assert not drawn
 
 
 class FairEngine:
@@ -269,32 +393,6 @@ def test_a_model_that_cannot_judge_is_refused(tmp_path: Path, monkeypatch: Any) 
         ctx = context(tmp_path, **(asked(server) | {"quality": judge}))
         with pytest.raises(ConfigError, match=r"spec\.quality\.judge: the judge missed"):
             synthesize.run(ctx)
-
-
-class _Mute:
-    """A speaker that loads no model."""
-
-    def __init__(self, *_: Any) -> None: ...
-
-    def say(self, samples: Sequence[Sample], *_: Any) -> list[list[str]]:
-        return [[] for _ in samples]
-
-
-def test_a_teacher_is_not_shown_a_video_by_vllm(tmp_path: Path, monkeypatch: Any) -> None:
-    monkeypatch.setattr(modelteacher, "Speaker", _Mute)
-    figures = {"name": "a", "figures": {"tasks": ["Arithmetic"], "samples": 9}}
-    film = sample(id="film", video=(b"",))
-
-    ctx = context(tmp_path, generator={"model": {"preset": "tiny"}})
-
-    def teacher(engine: str) -> modelteacher.ModelTeacher:
-        generator = {"model": {"preset": "tiny"}, "engine": engine}
-        spec = DataSynthesisSpec.model_validate({"sources": [figures], "generator": generator})
-        return modelteacher.ModelTeacher(ctx, spec)
-
-    assert teacher("inprocess").write([film]) == [[]]
-    with pytest.raises(ConfigError, match=r"^spec\.generator\.engine: sample 'film' has a video"):
-        teacher("vllm").write([sample(), film])
 
 
 @pytest.mark.parametrize(
