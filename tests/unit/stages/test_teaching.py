@@ -254,7 +254,7 @@ def test_the_manifest_has_the_prompt_that_a_model_in_the_run_is_shown(
 
 
 def test_a_prompt_that_the_models_template_leaves_out_is_refused(tmp_path: Path) -> None:
-    teacher = {"model": {"preset": "tiny"}, "prompt": "Reason."}
+    teacher = {"model": {"preset": "tiny"}, "prompt": "Reason.", "maxCompletionTokens": 2}
     with pytest.raises(ConfigError, match=r"^spec\.generator\.prompt: the chat template"):
         synthesize.run(context(tmp_path, generator=teacher, outputs=OUTPUTS))
 
