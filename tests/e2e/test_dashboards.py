@@ -229,6 +229,12 @@ def test_each_component_of_the_reward_has_its_line(watching: Watching) -> None:
     assert {legend for legend, _ in shown.answers[0]} == {"total", "format", "exact", "ednm"}
 
 
+def test_gpus_that_no_pod_holds_are_in_no_namespace(watching: Watching) -> None:
+    shown = next(f for f in watching.filled("fleet", "rlvr") if f.panel.title == "GPUs in use")
+    ((legend, result),) = shown.answers[0]
+    assert (legend, result.points[-1][1]) == (NAMESPACE, 2.0)
+
+
 def test_a_killed_run_goes_on_as_the_same_series(watching: Watching) -> None:
     attempts = next(f for f in watching.filled("run", "rlvr") if f.panel.title == "Attempts")
     ((_, result),) = attempts.answers[0]
