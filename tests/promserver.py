@@ -8,7 +8,7 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,18 +33,22 @@ class Server:
         return Prometheus(f"http://127.0.0.1:{self.port}")
 
     def scrape(self, port: int, labels: Mapping[str, str]) -> None:
-        """Scrape a port of this machine from now on; ``labels`` as a monitor would put them.
+        """Scrape a port of this machine from now on; ``labels`` as a monitor would put them."""
+        self.scrape_all([(port, labels)])
 
-        Returns once it was tried: Prometheus takes up to five seconds to see a new target, in which
-        a small run is over.
+    def scrape_all(self, targets: Sequence[tuple[int, Mapping[str, str]]]) -> None:
+        """Scrape these from now on; returns once each was tried.
+
+        Prometheus takes up to five seconds to see new targets, in which a small run is over.
         """
-        self.targets.append((port, labels))
+        self.targets += targets
         self.write()
         deadline = time.monotonic() + 60
-        while not self.api.at(f'up{{instance="{labels["instance"]}"}}', time.time()):
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"Prometheus does not scrape {dict(labels)}")
-            time.sleep(0.1)
+        for _, labels in targets:
+            while not self.api.at(f'up{{instance="{labels["instance"]}"}}', time.time()):
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"Prometheus does not scrape {dict(labels)}")
+                time.sleep(0.1)
 
     def forget(self, port: int) -> None:
         """Scrape it no longer: its series end, as those of a pod that is gone."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from fakeapi import FakeApi
-from operator_objects import done, rlvr, sft
+from operator_objects import done, rlvr, seen, sft, uid
 from promserver import Server
 from runs import KILLED, M2R, Golden
 from s3server import free_port
@@ -26,7 +27,7 @@ from m2r_operator.client import Client
 from m2r_operator.controller import Controller
 from m2r_operator.health import Probes
 from m2r_operator.metrics import Metrics
-from m2r_operator.state import Defaults, Measured
+from m2r_operator.state import Defaults, Measured, RunSeen
 from m2r_train.api import Storage
 
 NAMESPACE = "lab"
@@ -78,14 +79,21 @@ def watch(
     return Watched(labels, server.last_seen(f'instance="{labels["instance"]}"'))
 
 
+_QUEUED_SECONDS = 2.0  # in which runs wait for a worker: two points of a panel
+
+
 @contextlib.contextmanager
-def operator(server: Server) -> Iterator[None]:
-    """An operator that has some runs, looks at one of them each half second, and is scraped."""
-    port, stop, problems = free_port(), threading.Event(), list[BaseException]()
+def operator(server: Server, taken: Sequence[tuple[str, str]] = ()) -> Iterator[None]:
+    """An operator that has some runs, looks at one of them each half second, and is scraped.
+
+    ``taken`` are kinds and names of runs that it tells were taken away again and again.
+    """
+    played = _Operator(free_port(), [_Taken(kind, name) for kind, name in taken])
+    problems = list[BaseException]()
 
     def work() -> None:
         try:
-            asyncio.run(_operate(port, stop))
+            asyncio.run(played.operate())
         except BaseException as error:
             problems.append(error)
             raise
@@ -93,38 +101,74 @@ def operator(server: Server) -> Iterator[None]:
     thread = threading.Thread(target=work, daemon=True)
     thread.start()
     try:
-        server.scrape(port, OPERATOR)
+        assert played.ready.wait(30)
+        server.scrape(played.port, OPERATOR)
+        played.scraped.set()
         yield
     finally:
-        stop.set()
+        played.stop.set()
         thread.join(30)
     assert not problems
 
 
-async def _operate(port: int, stop: threading.Event) -> None:
-    metrics = Metrics()
-    async with FakeApi().serve() as api:
-        client = Client(api.credentials, count=metrics.request)
-        controller = Controller(
-            client, Defaults(storage=Storage(uri="s3://bucket/p")), metrics,
-            identity="me", poll_seconds=5,
-        )  # fmt: skip
-        metrics.show(
-            lambda: controller.runs, leads=lambda: True, depth=lambda: controller.queue.depth
-        )
-        controller.queue.start()
-        async with Probes("127.0.0.1", 0, port, metrics, lambda: "", lambda: ""):
-            _put(controller, api, rlvr("finished", status=_FINISHED))
-            _put(controller, api, rlvr("failed", status=_FAILED))
-            metrics.relisted("pods")
-            number = 0
-            while not stop.is_set():
-                number += 1
-                _put(controller, api, sft(f"live-{number % 8}"))
-                _events(metrics, number)
-                await asyncio.sleep(0.5)
-        await controller.queue.stop(1)
-        await client.close()
+class _Taken:
+    """A run that loses another attempt each two seconds, until it has lost four."""
+
+    def __init__(self, kind: str, name: str) -> None:
+        self._kind, self._name = kind, name
+        self._begun: float | None = None  # the first look at it
+
+    def seen(self) -> RunSeen:
+        now = time.monotonic()
+        self._begun = now if self._begun is None else self._begun
+        lost = min(4, int(now - self._begun) // 2)
+        phase = "Running" if lost % 2 else "Preempted"
+        status = {"phase": phase, "attempt": 1 + lost, "restarts": {"disruptions": lost}}
+        meta = {"name": self._name, "namespace": NAMESPACE, "uid": uid(self._name)}
+        return seen({"kind": self._kind, "metadata": meta, "spec": {}, "status": status})
+
+
+@dataclass
+class _Operator:
+    """The operator's thread, and what it and the test wait for."""
+
+    port: int
+    taken: list[_Taken]
+    ready: threading.Event = field(default_factory=threading.Event)  # it can be scraped
+    scraped: threading.Event = field(default_factory=threading.Event)
+    stop: threading.Event = field(default_factory=threading.Event)
+
+    async def operate(self) -> None:
+        metrics = Metrics()
+        async with FakeApi().serve() as api:
+            client = Client(api.credentials, count=metrics.request)
+            controller = Controller(
+                client, Defaults(storage=Storage(uri="s3://bucket/p")), metrics,
+                identity="me", poll_seconds=5,
+            )  # fmt: skip
+            metrics.show(
+                lambda: [*controller.runs, *(one.seen() for one in self.taken)],
+                leads=lambda: True, depth=lambda: controller.queue.depth,
+            )  # fmt: skip
+            async with Probes("127.0.0.1", 0, self.port, metrics, lambda: "", lambda: ""):
+                _put(controller, api, rlvr("finished", status=_FINISHED))
+                _put(controller, api, rlvr("failed", status=_FAILED))
+                metrics.relisted("pods")
+                self.ready.set()
+                while not (self.scraped.is_set() or self.stop.is_set()):
+                    await asyncio.sleep(0.1)
+                await asyncio.sleep(_QUEUED_SECONDS)
+                controller.queue.start()
+                number = 0
+                while not self.stop.is_set():
+                    number += 1
+                    if number % 20 == 0:
+                        api.fail(lambda request: request.writes, status=503)
+                    _put(controller, api, sft(f"live-{number % 8}"))
+                    _events(metrics, number)
+                    await asyncio.sleep(0.5)
+            await controller.queue.stop(1)
+            await client.close()
 
 
 def _put(controller: Controller, api: FakeApi, body: dict[str, Any]) -> None:

@@ -159,9 +159,11 @@ def _finished() -> list[Panel]:
 
 def _gpus() -> list[Panel]:
     def each(aggregate: str, series: str) -> str:
+        """Of the GPUs that a pod holds: the others have no pod, and are in no namespace."""
+        ours = f'{series}{{namespace=~"$namespace", pod!="", exported_pod=""}}'
+        moved = f'{series}{{exported_namespace=~"$namespace", exported_pod!=""}}'
         return (
-            f'{aggregate} by (namespace) ({series}{{namespace=~"$namespace"}}) or {aggregate} by '
-            f'(exported_namespace) ({series}{{exported_namespace=~"$namespace"}})'
+            f"{aggregate} by (namespace) ({ours}) or {aggregate} by (exported_namespace) ({moved})"
         )
 
     name = "{{namespace}}{{exported_namespace}}"
