@@ -45,7 +45,7 @@ def test_the_example_gives_questions_whose_answers_are_true() -> None:
     scene = with_sights(parse_scene(json.loads((EXAMPLE / "scene.json").read_text())).scene)
     asked = questions(scene, list(VIDEO_TASKS), 7, 30)
     assert asked
-    assert [geometry_check.wrong(scene, q) for q in asked] == [None] * len(asked)
+    assert [geometry_check.wrong(scene, q, solid=True) for q in asked] == [None] * len(asked)
 
 
 def test_the_page_shows_the_form_that_is_read() -> None:

@@ -150,6 +150,30 @@ def test_the_second_opinion_sees_a_wrong_label() -> None:
     assert geometry_check.wrong(photo.scene, q) is not None
 
 
+def test_the_second_opinion_sees_what_a_renderer_would_overlook() -> None:
+    """A thing that it does not report, and frames that it confuses, make labels that are wrong."""
+    photos = (draw_photo(Random(seed), 112) for seed in range(1, 40))
+    for photo in filter(None, photos):
+        asked = [q for q in questions(photo.scene, ["Count"], 0, 1) if q.facts["value"] > 1]
+        if asked:
+            break
+    category, frame = asked[0].facts["category"], photo.scene.frames[0]
+    lost = next(i for i in frame.sights if photo.scene.boxes[i].category == category)
+    blind = replace(frame, sights={i: s for i, s in frame.sights.items() if i != lost})
+    poor = replace(photo.scene, frames=(blind,))
+    told = [q for k in range(40) for q in questions(poor, ["Count"], k, 1)]
+    faults = {q.facts["category"]: geometry_check.wrong(poor, q) is not None for q in told}
+    assert faults[category]
+    assert not any(fault for own, fault in faults.items() if own != category)
+
+    made = next(filter(None, (draw_film(Random(seed), 112, 32) for seed in range(8, 99, 8))))
+    frames = made.scene.frames
+    turned = [replace(f, sights=g.sights) for f, g in zip(frames, reversed(frames), strict=True)]
+    confused = replace(made.scene, frames=tuple(turned))
+    (q, *_) = questions(confused, ["AppearanceOrder"], 0, 1)
+    assert geometry_check.wrong(confused, q) is not None
+
+
 def test_samples_repeat_to_the_byte_and_are_of_the_size_asked_for() -> None:
     one = video_samples(["RoomSize", "ObjectSize"], 5, 1, 3, image_size=96, frames=8)
     assert one == video_samples(["RoomSize", "ObjectSize"], 5, 1, 3, image_size=96, frames=8)
