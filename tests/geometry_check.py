@@ -21,11 +21,11 @@ from m2r_train.spatial.tasks import Question
 _SAMPLES = 41
 
 # Shares of a picture's pixels. The renderer's polygons are half a pixel wider on each side than
-# what rays hit: in pictures of 112 pixels rays see nine tenths of most things, but half as much as
-# it does of a stool that covers 0.004, which is counted, and 0.001 of one behind a chair whose gaps
+# what rays hit: in pictures of 112 pixels rays see nine tenths of most things, but 0.0017 of a thin
+# lamp that covers 0.0043 to it, which is counted, and 0.0006 of a stool behind a chair whose gaps
 # it fills, which is not. So the bounds lie between. What has appeared to it covers 0.005, and what
 # covers 0.001 has left a trace: between the two nothing is asked.
-_SEEN = 0.0015
+_SEEN = 0.001
 _APPEARED, _UNAPPEARED = 0.0025, 0.0015
 
 

@@ -1,4 +1,4 @@
-"""What a camera sees, by a ray through the middle of every pixel.
+"""What a camera sees, by four rays through every pixel.
 
 The renderer fills polygons from the farthest to the nearest, and ``spatial.visibility`` knows boxes
 alone; here every piece of every thing is a convex body, and the first that a ray enters is seen.
@@ -18,16 +18,17 @@ from m2r_train.sim.apartment.layout import DOOR_HEIGHT
 from m2r_train.sim.catalogue import Piece
 from m2r_train.spatial import Box, Frame, Scene
 
+_FINE = 2  # rays along a side of a pixel: one misses what is thinner
 _ROUND = 8  # sides of what is round
 _CONE_TOP = 0.15  # of its width at the foot
 _ON_WALL = 0.05  # metres from a wall's line to a door that is in it
 _WHOLE = Piece("box", 0, 0, 0, 1, 1, 1)
 _AROUND = Piece("box", 0, -0.05, 0, 1.1, 1.1, 1.1)  # handles stick out a little
 
-_known: list[tuple[Scene, dict[int, dict[int, int]]]] = []  # the scene asked about last
+_known: list[tuple[Scene, dict[int, dict[int, float]]]] = []  # the scene asked about last
 
 
-def pixels(scene: Scene, number: int, *, solid: bool = False) -> dict[int, int]:
+def pixels(scene: Scene, number: int, *, solid: bool = False) -> dict[int, float]:
     """Pixels that frame ``number`` shows of each box, the unseen left out.
 
     ``solid``: boxes are what is seen, and doors reach to the ceiling (annotated scenes).
@@ -40,7 +41,7 @@ def pixels(scene: Scene, number: int, *, solid: bool = False) -> dict[int, int]:
     return frames[number]
 
 
-def _pixels(scene: Scene, frame: Frame, *, solid: bool) -> dict[int, int]:
+def _pixels(scene: Scene, frame: Frame, *, solid: bool) -> dict[int, float]:
     eye, rays = np.array(frame.position), _rays(frame)
     nearest = _to_walls(scene, eye, rays, math.inf if solid else DOOR_HEIGHT)
     owner = np.full(len(rays), -1)
@@ -53,12 +54,13 @@ def _pixels(scene: Scene, frame: Frame, *, solid: bool) -> dict[int, int]:
             first = depth < nearest[near]
             nearest[near[first]], owner[near[first]] = depth[first], index
     counts = np.bincount(owner[owner >= 0], minlength=len(scene.boxes))
-    return {i: int(n) for i, n in enumerate(counts) if n}
+    return {i: n / _FINE**2 for i, n in enumerate(counts.tolist()) if n}
 
 
 def _rays(frame: Frame) -> np.ndarray:
-    """(pixels, 3): the way one metre deeper into the picture, in the world."""
-    v, u = np.mgrid[0 : frame.height, 0 : frame.width].reshape(2, -1) + 0.5
+    """(rays, 3): the way one metre deeper into the picture, in the world."""
+    v, u = np.mgrid[0 : frame.height * _FINE, 0 : frame.width * _FINE].reshape(2, -1) + 0.5
+    u, v = u / _FINE, v / _FINE
     across = np.stack([(u - frame.cx) / frame.fx, (v - frame.cy) / frame.fy, np.ones(len(u))])
     return np.einsum("ij,jn->ni", np.array(frame.rotation), across)
 
