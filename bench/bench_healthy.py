@@ -3,9 +3,10 @@
     python bench/bench_healthy.py [--steps 1600] [--minutes 30]
 
 Data, SFT and RLVR of ``examples/quickstart`` run as pods run them, one after another, scraped each
-half second; RLVR gets as many steps as fill the time. What is asked in the end is the server's own
-series ``ALERTS`` over the whole time. An alert that had nothing to look at was not silent but
-blind: it is named, and is a failure unless its series need what this machine has not.
+half second; RLVR gets so many steps, and runs again where that did not fill the time. What is asked
+in the end is the server's own series ``ALERTS`` over the whole time. An alert that had nothing to
+look at was not silent but blind: it is named, and is a failure unless its series need what this
+machine has not.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ NAMES = ("data", "sft", "curriculum", "rlvr")
 BLIND = {"M2RIdleGPU": "dcgm-exporter's series; this machine has no GPU"}
 _SERIES = re.compile(r"\b(?:m2r_[a-z_]+|namespace_run_kind_run:[a-z0-9_:]+)\b")
 FIRST_STEPS = 20  # of the run whose inputs the watched one reads; at least its warm-up
+LONGEST = 7200.0  # seconds of one run
 STEP_SECONDS = 1.0  # between two looks at ALERTS
 
 
@@ -78,21 +80,24 @@ def main() -> int:
                 start = time.time()
                 for stage in ("data", "sft"):
                     watch(server, golden, m2r, stage, home / stage)
-                watch(server, golden, m2r, "rlvr", home / "rlvr", steps={"steps": args.steps})
+                runs, steps = 0, {"steps": args.steps}
+                while runs == 0 or time.time() - start < 60 * args.minutes:
+                    runs += 1
+                    own = home / f"rlvr-{runs}"
+                    watch(server, golden, m2r, "rlvr", own, steps=steps, within=LONGEST)
                 end = time.time()
                 firing, pending = fired(server, start, end)
                 blind = {a.name: unseen(server, a, start, end) for a in ALERTS}
         finally:
             m2r.kill_all()
     minutes = (end - start) / 60
-    print(f"{minutes:.1f} minutes, {args.steps} steps of RLVR, {len(ALERTS)} alerts\n")
+    done = f"{runs} times {args.steps} steps of RLVR"
+    print(f"{minutes:.1f} minutes, {done}, {len(ALERTS)} alerts\n")
     print(f"fired: {', '.join(firing) or 'none'}\n\nonly waited: {', '.join(pending) or 'none'}\n")
     blind = {name: series for name, series in blind.items() if series}
     for alert, series in sorted(blind.items()):
         print(f"no data for {alert}: {', '.join(series)}; {BLIND.get(alert, 'NOT EXPECTED')}")
-    if minutes < args.minutes:
-        print(f"too short: at least {args.minutes:g} minutes were to be watched; raise --steps")
-    return 1 if firing or blind.keys() - BLIND.keys() or minutes < args.minutes else 0
+    return 1 if firing or blind.keys() - BLIND.keys() else 0
 
 
 if __name__ == "__main__":

@@ -52,10 +52,11 @@ def watch(
     *,
     steps: Mapping[str, int] | None = None,
     kill_at: str | None = None,
+    within: float = 600,
 ) -> Watched:
     """Run a stage of the golden run again, scraped; ``kill_at``: after an attempt that dies there.
 
-    ``steps`` are fields of the spec by their path.
+    ``steps`` are fields of the spec by their path. Raises TimeoutError after ``within`` seconds.
     """
     home.mkdir(parents=True)
     trial = Trial(m2r, golden, name, home)
@@ -73,7 +74,7 @@ def watch(
         assert died.code == KILLED, died.err
         trial.spec = trial.spec.model_copy(update={"attempt": 2})
         (home / "spec.json").write_text(trial.spec.to_json())
-    ended = trial.start(port=port, **DEVICE).wait()
+    ended = trial.start(port=port, **DEVICE).wait(within)
     assert ended.code == 0, ended.err
     server.forget(port)
     return Watched(labels, server.last_seen(f'instance="{labels["instance"]}"'))
