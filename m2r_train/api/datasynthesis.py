@@ -226,7 +226,9 @@ class Source(Model):
         description="Outputs that this source may feed.",
     )
     weight: Unbounded = Field(
-        default=1.0, description="Share of an output, relative to the other sources."
+        default=1.0,
+        description="Share of each output that it may feed, relative to the other sources; where "
+        "all weights are equal, each gives what it has.",
     )
     rules = (
         exactly_one("simulator", "figures", "dataset", "scenes"),

@@ -94,6 +94,73 @@ def deal(
     return {split: rows[np.argsort(order[rows], kind="stable")] for split, rows in result.items()}
 
 
+def deal_by_weight(
+    roster: Roster,
+    outputs: Mapping[str, int],
+    seed: int,
+    *,
+    eligible: Mapping[str, Flags],
+    weights: Mapping[str, float],
+    feeding: Mapping[str, Sequence[str]],
+) -> dict[str, Rows]:
+    """:func:`deal`, with a share of each split for each source that is ``feeding`` it.
+
+    Where all weights are equal nobody has a share: each source gives what it has, as in ``deal``.
+    Else a source of weight w gives w / (sum of the weights) of a split, to the nearest sample.
+
+    Raises:
+        DataError: as ``deal``; a source has less than its share, or sources share a scene, of
+            which then parts would go to two splits.
+    """
+    if len(set(weights.values())) == 1:
+        return deal(roster, outputs, seed, eligible=eligible)
+    order = seeded(seed, "order", roster.ids, len(roster))
+    _check_ids(roster, order)
+    quotas = {split: _quotas(split, n, weights, feeding[split]) for split, n in outputs.items()}
+    dealt: dict[str, list[Rows]] = {split: [] for split in outputs}
+    for source in weights:
+        rows = np.flatnonzero(roster.sources.among([source]))
+        own = {s: eligible[s][rows] for s in outputs}
+        wanted = {s: quotas[s].get(source, 0) for s in outputs}
+        try:
+            given = deal(roster.pick(rows), wanted, seed, eligible=own)
+        except DataError as error:
+            raise DataError(f"source {source}, by its weight: {error}") from error
+        for split, picked in given.items():
+            dealt[split].append(rows[picked])
+    joined = {split: np.concatenate(parts) for split, parts in dealt.items()}
+    _check_scenes(roster.scenes(), joined)
+    return {split: rows[np.argsort(order[rows], kind="stable")] for split, rows in joined.items()}
+
+
+def _quotas(
+    split: str, n: int, weights: Mapping[str, float], feeding: Sequence[str]
+) -> dict[str, int]:
+    """Whole numbers of sum ``n`` in the ratio of the weights: largest remainders, then by name."""
+    total = sum(weights[source] for source in feeding)
+    if not total:
+        raise DataError(
+            f"spec.outputs.{split}: all sources that may feed it have weight 0; raise one of them"
+        )
+    exact = {source: n * weights[source] / total for source in feeding}
+    quotas = {source: int(share) for source, share in exact.items()}
+    by_remainder = sorted(feeding, key=lambda source: (quotas[source] - exact[source], source))
+    for source in by_remainder[: n - sum(quotas.values())]:
+        quotas[source] += 1
+    return quotas
+
+
+def _check_scenes(scene: Rows, dealt: Mapping[str, Rows]) -> None:
+    taken: dict[int, str] = {}
+    for split, rows in dealt.items():
+        for number in map(int, np.unique(scene[rows])):
+            if (other := taken.setdefault(number, split)) != split:
+                raise DataError(
+                    f"spec.sources: two sources share pictures, of which some would go to {other} "
+                    f"and some to {split}; give all sources one weight, or make them one source"
+                )
+
+
 class _Supply:
     """What each scene could give to each split, scenes in the order in which they are dealt."""
 

@@ -19,7 +19,7 @@ import numpy as np
 from m2r_train.api.datasynthesis import ALL_SPLITS, DataSynthesisSpec
 from m2r_train.data.annotated import scene_files
 from m2r_train.data.roster import Roster, repeats
-from m2r_train.data.splits import Flags, deal
+from m2r_train.data.splits import Flags, deal_by_weight
 from m2r_train.stages import tallying, teaching
 from m2r_train.stages.cleaning import cleaned
 from m2r_train.stages.collecting import given_samples, made_samples, scene_folders
@@ -115,6 +115,13 @@ def _route(
     outputs = spec.outputs
     sizes: dict[str, int] = {"sft": outputs.sft, "rlvr": outputs.rlvr, "eval": outputs.eval}
     wanted = {split: n for split, n in sizes.items() if n}
-    dealt = deal(roster, wanted, seed, eligible={split: eligible(split) for split in wanted})
+    dealt = deal_by_weight(
+        roster,
+        wanted,
+        seed,
+        eligible={split: eligible(split) for split in wanted},
+        weights={source.name: source.weight for source in spec.sources},
+        feeding=feeding,
+    )
     splits: dict[str, Numbers] = {"rlvr": array("q")}
     return splits | {split: array("q", (usable[i] for i in rows)) for split, rows in dealt.items()}

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from m2r_train.api.errors import DataError
 from m2r_train.core.records import Sample
-from m2r_train.data.roster import content_key
-from m2r_train.data.splits import deduplicate, route
+from m2r_train.data.roster import Roster, content_key
+from m2r_train.data.splits import deal_by_weight, deduplicate, route
 
 
 def sample(name: str, *pictures: str, **changes: object) -> Sample:
@@ -130,6 +130,71 @@ def test_only_eligible_samples_go_to_a_split_and_the_choosy_split_chooses_first(
     )
     assert {one.chain for one in result["sft"]} == {"c"}
     assert len(result["eval"]) == 5
+
+
+def weighed(
+    samples: list[Sample],
+    outputs: dict[str, int],
+    weights: dict[str, float],
+    feeding: dict[str, list[str]] | None = None,
+) -> dict[str, list[str]]:
+    """Sources of the samples that each split is dealt."""
+    roster = Roster()
+    for one in samples:
+        roster.add(one, sound=True)
+    fed = feeding or {split: list(weights) for split in outputs}
+    dealt = deal_by_weight(
+        roster,
+        outputs,
+        7,
+        eligible={split: roster.sources.among(fed[split]) for split in outputs},
+        weights=weights,
+        feeding=fed,
+    )
+    assert len({row for rows in dealt.values() for row in rows}) == sum(map(len, dealt.values()))
+    return {split: [samples[row].source for row in rows] for split, rows in dealt.items()}
+
+
+MIXED = [
+    sample(f"{source}{n}", f"{source} {n // 2}", source=source)
+    for source in "ab"
+    for n in range(40)
+]
+
+
+def test_sources_give_their_shares_of_each_split_by_weight() -> None:
+    dealt = weighed(MIXED, {"rlvr": 20, "eval": 10}, {"a": 3.0, "b": 1.0})
+    assert {split: (own.count("a"), own.count("b")) for split, own in dealt.items()} == {
+        "rlvr": (15, 5), "eval": (8, 2),
+    }  # fmt: skip
+    assert dealt["rlvr"] != sorted(dealt["rlvr"]), "in seeded order, not by source"
+    none = weighed(MIXED, {"rlvr": 9}, {"a": 0.0, "b": 0.5})
+    assert none == {"rlvr": ["b"] * 9}
+
+
+def test_a_source_that_may_not_feed_a_split_has_no_share_of_it() -> None:
+    feeding = {"rlvr": ["a", "b"], "eval": ["b"]}
+    dealt = weighed(MIXED, {"rlvr": 8, "eval": 6}, {"a": 3.0, "b": 1.0}, feeding)
+    assert (dealt["rlvr"].count("a"), dealt["eval"]) == (6, ["b"] * 6)
+
+
+def test_equal_weights_are_none() -> None:
+    few = [one for one in MIXED if one.source == "a" or one.id in ("b0", "b1")]
+    dealt = weighed(few, {"rlvr": 40}, {"a": 0.3, "b": 0.3})
+    assert dealt["rlvr"].count("b") <= 2, "of two a half cannot be 20"
+
+
+def test_what_weights_cannot_do_is_one_line() -> None:
+    few = [one for one in MIXED if one.source == "a" or one.id in ("b0", "b1")]
+    line = r"^source b, by its weight: spec.outputs.rlvr: 5 samples asked for, 2 can be given"
+    with pytest.raises(DataError, match=line):
+        weighed(few, {"rlvr": 20}, {"a": 3.0, "b": 1.0})
+    with pytest.raises(DataError, match=r"^spec.outputs.rlvr: all sources that may feed it have w"):
+        weighed(MIXED, {"rlvr": 2}, {"a": 1.0, "b": 0.0}, {"rlvr": ["b"]})
+    shared = [sample(f"{s}{n}", "one picture", source=s) for s in "ab" for n in range(4)]
+    feeding = {"rlvr": ["a"], "eval": ["b"]}
+    with pytest.raises(DataError, match=r"^spec.sources: two sources share pictures, of which"):
+        weighed(shared, {"rlvr": 2, "eval": 2}, {"a": 1.0, "b": 2.0}, feeding)
 
 
 def test_the_error_names_the_split_that_is_short_and_both_figures():
