@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import re
 
-from m2r_train.core.equality import has_tree, is_stated, rounds, same_answer
+from m2r_train.core.equality import has_tree, is_stated, same_answer
 from m2r_train.core.latex import MAX_EXPRESSION_CHARS, plain, same_expression
 from m2r_train.core.numerals import parse_number, parse_numeral, same_number
 from m2r_train.core.records import AnswerType
+from m2r_train.core.treevalues import rounds
 
 __all__ = [
     "equivalent",
