@@ -71,7 +71,7 @@ def main() -> int:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="m2r-healthy-") as name:
         home = Path(name)
-        m2r = M2R(home)
+        m2r = M2R(home, patience=LONGEST)
         manifests = write(quickstart(FIRST_STEPS), home / "manifests")
         golden = run(m2r, manifests, (home / "store").as_uri())
         rules = ROOT / "charts" / "m2r" / "rules.yaml"

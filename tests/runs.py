@@ -191,6 +191,7 @@ class M2R:
     home: Path
     env: Mapping[str, str] = field(default_factory=dict)
     started: list[Process] = field(default_factory=list)
+    patience: float = PATIENCE_SECONDS  # for a command that is run to its end
 
     def start(
         self,
@@ -220,7 +221,7 @@ class M2R:
         **env: str,
     ) -> Done:
         """Runs ``python -m m2r_train ARGUMENTS`` to its end."""
-        return self.start(*arguments, cwd=cwd, largest_file=largest_file, **env).wait()
+        return self.start(*arguments, cwd=cwd, largest_file=largest_file, **env).wait(self.patience)
 
     def _env(self, more: Mapping[str, str]) -> dict[str, str]:
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("M2R_", "AWS_"))}
