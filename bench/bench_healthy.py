@@ -79,7 +79,7 @@ def main() -> int:
             with prometheus(home / "prometheus", rules) as server, operator(server):
                 start = time.time()
                 for stage in ("data", "sft"):
-                    watch(server, golden, m2r, stage, home / stage)
+                    watch(server, golden, m2r, stage, home / stage, within=LONGEST)
                 runs, steps = 0, {"steps": args.steps}
                 while runs == 0 or time.time() - start < 60 * args.minutes:
                     runs += 1

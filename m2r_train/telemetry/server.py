@@ -6,6 +6,7 @@ The operator and Prometheus pull; the trainer never pushes and knows neither of 
 from __future__ import annotations
 
 import math
+import sys
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -171,6 +172,11 @@ def _finite(metrics: Mapping[str, float]) -> dict[str, float]:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     allow_reuse_address = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A client that went away is its own affair: a trace would stand among the run's lines."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 def _handler(server: StatusServer) -> type[BaseHTTPRequestHandler]:

@@ -3,6 +3,8 @@
 import http.client
 import json
 import math
+import socket
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -160,6 +162,31 @@ def test_paths_and_methods(server: StatusServer, method: str, path: str, status:
     assert got == status
     assert ("Allow" in headers) == (status == 405)
     assert (body == b"") == (method == "HEAD")
+
+
+def test_a_scraper_that_goes_away_leaves_no_trace_on_the_terminal(
+    server: StatusServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gone, answered = threading.Event(), threading.Event()
+
+    def exposition() -> bytes:
+        gone.wait(10)
+        return b"x" * 50_000_000  # more than any buffer takes
+
+    monkeypatch.setattr(server.metrics, "exposition", exposition)
+    inner = type(server._server).shutdown_request
+
+    def done(own: object, request: socket.socket) -> None:
+        inner(own, request)  # type: ignore[arg-type]
+        answered.set()
+
+    monkeypatch.setattr(type(server._server), "shutdown_request", done)
+    with socket.create_connection(("127.0.0.1", server.port)) as scraper:
+        scraper.sendall(b"GET /metrics HTTP/1.1\r\nHost: m2r\r\n\r\n")
+        scraper.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    gone.set()
+    assert answered.wait(30)
+    assert capfd.readouterr().err == ""
 
 
 def test_a_taken_port_is_one_line_with_a_remedy(server: StatusServer) -> None:
