@@ -2,7 +2,8 @@
 
 Rewards, data verification and the benchmark scorers share these functions: a completion has one
 meaning everywhere. All of them are total (no text makes them raise), linear in the text, and
-bounded by caps set before any parsing; nothing is evaluated (rewards.md sections 1 to 3).
+bounded by caps set before any parsing. No text is run as code: expressions have the values that
+`equality` gives them by an own grammar (rewards.md sections 1 to 3, ADR 17).
 """
 
 from __future__ import annotations
@@ -98,9 +99,10 @@ def option_letter(text: str) -> str | None:
 def equivalent(prediction: str, truth: str, answer_type: AnswerType) -> bool:
     """Whether an extracted answer equals the ground truth (R_gen, rewards.md section 3).
 
-    The first test is equality of the trimmed, case-folded texts. Then, by ``answer_type``: choice
-    compares option letters; number compares exact rationals, units dropped; expression and text
-    compare numbers as numbers, and otherwise the forms without LaTeX dressing, spaces and case.
+    The first test is equality of the trimmed texts, in any case but for an expression, where m and
+    M differ. Then, by ``answer_type``: choice compares option letters, all of them; number compares
+    exact rationals, units dropped; expression and text compare numbers as numbers, and otherwise
+    the forms without LaTeX dressing, spaces and case.
     Expressions are the same where their values are (`same_answer`): 2√2 is √8. So are numbers that
     are no plain numerals; but a numeral has to be answered by one, not by work that is left to do.
     No partial credit and no tolerance, but that a decimal of six places or more may be rounded from

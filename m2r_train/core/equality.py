@@ -91,7 +91,7 @@ def _is_tree(answer: Answer) -> TypeGuard[Tree]:
 
 
 def _plain(answer: Answer) -> Answer:
-    """Plus-minus as a list, a set of one as its element, a list of assignments as its values."""
+    """Plus-minus as a list, a set of one as its element, a true chain as its value."""
     if isinstance(answer, Relation):
         if any(map(_has_signs, answer.sides)):
             made = (
