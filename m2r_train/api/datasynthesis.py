@@ -227,8 +227,8 @@ class Source(Model):
     )
     weight: Unbounded = Field(
         default=1.0,
-        description="Share of each output that it may feed, relative to the other sources; where "
-        "all weights are equal, each gives what it has.",
+        description="Share of each output that it feeds, against the other sources; equal weights: "
+        "each gives what it has.",
     )
     rules = (
         exactly_one("simulator", "figures", "dataset", "scenes"),
