@@ -15,7 +15,7 @@ from typing import Final, Literal, NamedTuple, TypeVar
 
 from m2r_train.benchmarks import logicvista, mathverse, mathvista
 from m2r_train.benchmarks.base import Judged, Record, Rule, text_field
-from m2r_train.core.answers import extract_answer
+from m2r_train.core.contract import extract_answer
 from m2r_train.core.judging import fill
 
 Step = Literal["extract", "compare"]

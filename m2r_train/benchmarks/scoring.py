@@ -20,7 +20,7 @@ from m2r_train.benchmarks.base import (
     Scorer,
 )
 from m2r_train.benchmarks.figures import prefixed
-from m2r_train.core.answers import extract_answer
+from m2r_train.core.contract import extract_answer
 from m2r_train.core.estimates import Figure
 
 AnswerForm = Literal["raw", "tagged"]

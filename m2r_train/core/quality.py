@@ -18,7 +18,8 @@ from collections import Counter
 from dataclasses import dataclass
 from fractions import Fraction
 
-from m2r_train.core.answers import equivalent, extract_answer, format_valid, option_letter
+from m2r_train.core.answers import equivalent, option_letter
+from m2r_train.core.contract import extract_answer, format_valid
 from m2r_train.core.equations import Equation, equations, plain_operators
 from m2r_train.core.records import AnswerType, Quality
 from m2r_train.core.repetition import has_repetition

@@ -14,7 +14,9 @@ from functools import lru_cache
 from typing import Literal
 
 from m2r_train.api.errors import DataError
-from m2r_train.core.answers import equivalent, parse_number, read_completion
+from m2r_train.core.answers import equivalent
+from m2r_train.core.contract import read_completion
+from m2r_train.core.numerals import parse_number
 from m2r_train.core.records import AnswerType, RewardKind
 
 EdnmKind = Literal["Ednm", "Binary"]

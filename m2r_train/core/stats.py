@@ -7,7 +7,9 @@ import math
 import numpy as np
 
 from m2r_train.api.errors import DataError
-from m2r_train.core.answers import equivalent, extract_answer, parse_number
+from m2r_train.core.answers import equivalent
+from m2r_train.core.contract import extract_answer
+from m2r_train.core.numerals import parse_number
 from m2r_train.core.records import Sample
 
 _MRA_MARGINS = 1.0 - np.linspace(0.5, 0.95, 10)

@@ -9,8 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import cast, get_args
 
-from m2r_train.core.answers import equivalent, extract_answer, format_valid, parse_number
+from m2r_train.core.answers import equivalent
+from m2r_train.core.contract import extract_answer, format_valid
 from m2r_train.core.expressions import read
+from m2r_train.core.numerals import parse_number
 from m2r_train.core.records import AnswerType, Domain, RewardKind, Sample
 from m2r_train.data.choices import option_letter, plain_options
 from m2r_train.data.media import Album

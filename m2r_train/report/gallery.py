@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from m2r_train.core import quality as rules
-from m2r_train.core.answers import equivalent, extract_answer, format_valid
+from m2r_train.core.answers import equivalent
+from m2r_train.core.contract import extract_answer, format_valid
 from m2r_train.core.records import Quality, Sample
 from m2r_train.report.samples import ImageBudget, Verdict
 from m2r_train.report.thumbnails import strip, thumbnail

@@ -18,7 +18,7 @@ from typing import Any, TypeVar, cast
 from m2r_train.api.errors import naming
 from m2r_train.api.evaljob import EvalSpec
 from m2r_train.benchmarks.kept import HEADLINE, all_figures
-from m2r_train.core.answers import extract_answer, format_valid
+from m2r_train.core.contract import extract_answer, format_valid
 from m2r_train.core.estimates import Figure
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed

@@ -10,7 +10,7 @@ from typing import Any
 from m2r_train.api.common import parse_quantity
 from m2r_train.api.errors import DataError, naming
 from m2r_train.api.ownreward import OwnReward
-from m2r_train.core.answers import read_completion
+from m2r_train.core.contract import read_completion
 from m2r_train.core.records import Sample
 from m2r_train.core.rewards import OwnTerm, Reward, with_own
 from m2r_train.ownrewards.process import Limits, RewardFile, RewardProcess

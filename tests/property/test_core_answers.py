@@ -9,14 +9,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from m2r_train.core import answers
-from m2r_train.core.answers import (
-    equivalent,
-    extract_answer,
-    format_valid,
-    option_letter,
-    read_completion,
-)
+from m2r_train.core import contract
+from m2r_train.core.answers import equivalent, option_letter
+from m2r_train.core.contract import extract_answer, format_valid, read_completion
 from m2r_train.core.latex import canonical, plain
 from m2r_train.core.numerals import parse_number, parse_numeral
 
@@ -98,8 +93,8 @@ def test_nothing_inside_of_a_think_block_is_read(thought: str) -> None:
 @example("\\\\\\boxed{7}")
 @example("{\\boxed{7")
 def test_the_short_cut_to_the_last_box_agrees_with_the_parser(block: str) -> None:
-    boxes = answers._boxes(block)
-    assert answers._last_box(block) == (boxes[-1] if boxes else None)
+    boxes = contract._boxes(block)
+    assert contract._last_box(block) == (boxes[-1] if boxes else None)
 
 
 @given(boxable, boxable, st.sampled_from(["", " ", "\n\n"]))

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from m2r_train.core.answers import equivalent, extract_answer, format_valid
+from m2r_train.core.answers import equivalent
+from m2r_train.core.contract import extract_answer, format_valid
 from m2r_train.core.records import Sample
 from m2r_train.sim import GENERAL_TASKS, TASKS, VOCABULARY, generate, generate_scene_questions
 from m2r_train.sim.vocabulary import words

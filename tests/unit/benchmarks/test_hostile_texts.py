@@ -71,7 +71,7 @@ import sys
 from itertools import product
 sys.path[:0] = [{root!r}, {tests!r}]
 from unit.benchmarks.test_hostile_texts import BENCHMARKS, RECORDS, TAGGED
-from m2r_train.core.answers import extract_answer
+from m2r_train.core.contract import extract_answer
 
 CALLS = [
     "__import__('os').system('touch pwned')", "open('pwned', 'w').write('x')", "exec('x = 1')",

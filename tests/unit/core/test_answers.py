@@ -4,13 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from m2r_train.core.answers import (
-    equivalent,
-    extract_answer,
-    format_valid,
-    option_letter,
-    read_completion,
-)
+from m2r_train.core.answers import equivalent, option_letter
+from m2r_train.core.contract import extract_answer, format_valid, read_completion
 
 EXTRACTIONS = [
     ("the box in the answer block", r"<think>a</think><answer>\boxed{7}</answer>", "7"),

@@ -10,7 +10,8 @@ from collections.abc import Callable
 
 import pytest
 
-from m2r_train.core.answers import equivalent, extract_answer, format_valid, option_letter
+from m2r_train.core.answers import equivalent, option_letter
+from m2r_train.core.contract import extract_answer, format_valid
 from m2r_train.core.numerals import parse_number
 from m2r_train.core.rewards import RewardConfig, score
 
@@ -115,7 +116,8 @@ def test_a_long_thought_does_not_hide_the_answer() -> None:
 
 AUDITED = """
 import sys
-from m2r_train.core.answers import equivalent, extract_answer, format_valid
+from m2r_train.core.answers import equivalent
+from m2r_train.core.contract import extract_answer, format_valid
 from m2r_train.core.numerals import parse_number
 texts = eval(sys.stdin.read())
 watched = ("exec", "compile", "import", "open", "os.", "subprocess.", "socket.", "ctypes.")
