@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from m2r_train.api import DataSynthesisSpec, EvalSpec, RLVRSpec, order
+from m2r_train.api import DataSynthesisSpec, EvalSpec, RLVRSpec, SFTSpec, order
 from m2r_train.api.common import JobSpec
 from m2r_train.api.datasynthesis import PICTURE_TASKS, WALK_TASKS, Source
 from m2r_train.api.manifests import load_manifests
 from m2r_train.benchmarks.registry import BENCHMARKS
+from m2r_train.core.sizing import QWEN25_VL_7B, Sharding, state_bytes
 from m2r_train.data.parquet import read_shard
 from m2r_train.stages.making import make_shard
 
@@ -125,3 +126,25 @@ def test_videos_are_not_shown_to_an_engine_that_cannot_see_them() -> None:
     assert isinstance(rlvr, RLVRSpec)
     assert rlvr.rollout.engine == "inprocess"
     assert all("sft" not in s.splits for s in spatial_sources())  # no teacher is asked about them
+
+
+def device_bytes(spec: SFTSpec | RLVRSpec) -> float:
+    """What training 7B keeps on each GPU between steps, by the estimate of docs/sizing.md."""
+    tuning = spec.training if isinstance(spec, SFTSpec) else spec.optimization
+    total = QWEN25_VL_7B.parameters
+    learning = QWEN25_VL_7B.language if tuning.freeze_vision else total
+    strategy = spec.parallelism.strategy
+    sharding: Sharding = "None" if strategy == "DataParallel" else strategy
+    ranks = spec.resources.nodes * spec.resources.gpus_per_node
+    state = state_bytes(total, learning, sharding=sharding, ranks=ranks)
+    reference = isinstance(spec, RLVRSpec) and spec.optimization.kl.start > 0
+    return state + (2 * total if reference else 0)
+
+
+@pytest.mark.parametrize("name", ["m2-ci", "m2-rlvr"])
+def test_training_leaves_half_of_a_gpu_of_80_gb_for_what_comes_on_top(name: str) -> None:
+    spec = specs()[name]
+    assert isinstance(spec, SFTSpec | RLVRSpec)
+    assert device_bytes(spec) < 40e9
+    alone = spec.parallelism.model_copy(update={"strategy": "DataParallel"})
+    assert device_bytes(spec.model_copy(update={"parallelism": alone})) > 80e9
