@@ -15,7 +15,6 @@ from typing import Annotated, Any, Final, Literal, Self, cast
 from pydantic import BaseModel, Field, ValidationError
 
 from m2r_train.api.common import NON_RESULT_FIELDS, EndpointRef, JobSpec
-from m2r_train.api.datasynthesis import AnnotatedScenes
 from m2r_train.api.errors import SpecError
 from m2r_train.api.kinds import KINDS
 from m2r_train.api.ownreward import OwnReward
@@ -32,6 +31,7 @@ from m2r_train.api.schema import (
     StoreUri,
     Word,
 )
+from m2r_train.api.sources import AnnotatedScenes
 
 UID_PREFIX: Final = 8
 

@@ -86,6 +86,11 @@ class Model(BaseModel):
         return self
 
 
+def cel_list(names: tuple[str, ...]) -> str:
+    """A list of texts in CEL."""
+    return "[" + ", ".join(f"'{name}'" for name in names) + "]"
+
+
 def exactly_one(*fields: str) -> Rule:
     """Exactly one of these optional fields is set (camelCase names, as in YAML)."""
     present = ", ".join(f"has(self.{name})" for name in fields)

@@ -10,7 +10,8 @@ from array import array
 from collections import Counter
 from collections.abc import Iterator
 
-from m2r_train.api.datasynthesis import Benchmark, DataSynthesisSpec, Decontamination
+from m2r_train.api.cleaning import Benchmark, Decontamination
+from m2r_train.api.datasynthesis import DataSynthesisSpec
 from m2r_train.api.errors import DataError, naming
 from m2r_train.api.evaljob import SHOWN_FRAMES
 from m2r_train.benchmarks.base import RecordError

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from typing import Any, TypeVar
 
+from m2r_train.api.chains import Generator
 from m2r_train.api.common import API_KEY, EndpointRef, key_variable
-from m2r_train.api.datasynthesis import Generator
 from m2r_train.api.errors import ConfigError
 from m2r_train.core import judging
 from m2r_train.core.backoff import Backoff

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from m2r_train.api.datasynthesis import Judge
+from m2r_train.api.chains import Judge
 from m2r_train.api.errors import ConfigError
 from m2r_train.core import judging
 from m2r_train.core.quality import NOTHING, grade

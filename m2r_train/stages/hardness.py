@@ -10,7 +10,8 @@ from collections.abc import Generator, Sequence
 
 import numpy as np
 
-from m2r_train.api.datasynthesis import DataSynthesisSpec, Difficulty
+from m2r_train.api.chains import Difficulty
+from m2r_train.api.datasynthesis import DataSynthesisSpec
 from m2r_train.core.difficulty import difficulty_of, drop_reason
 from m2r_train.core.records import Sample
 from m2r_train.data.splits import seeded

@@ -16,7 +16,8 @@ from itertools import pairwise
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
-from m2r_train.api.datasynthesis import PICTURE_TASKS, DataSynthesisSpec, Source
+from m2r_train.api.datasynthesis import DataSynthesisSpec
+from m2r_train.api.sources import PICTURE_TASKS, Source
 from m2r_train.core.records import Sample
 from m2r_train.core.rewards import RewardConfig, score
 from m2r_train.core.rng import derive_seed

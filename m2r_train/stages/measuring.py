@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from m2r_train.api.datasynthesis import Difficulty
+from m2r_train.api.chains import Difficulty
 from m2r_train.core.records import Sample
 from m2r_train.core.rewards import RewardConfig, score
 from m2r_train.core.rng import derive_seed

@@ -16,7 +16,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from m2r_train.api.datasynthesis import ALL_SPLITS, DataSynthesisSpec
+from m2r_train.api.datasynthesis import DataSynthesisSpec
+from m2r_train.api.sources import ALL_SPLITS
 from m2r_train.data.annotated import scene_files
 from m2r_train.data.roster import Roster, repeats
 from m2r_train.data.splits import Flags, deal_by_weight

@@ -14,7 +14,8 @@ from dataclasses import asdict
 from itertools import pairwise
 from typing import Any, Protocol
 
-from m2r_train.api.datasynthesis import DataSynthesisSpec, Quality
+from m2r_train.api.chains import Quality
+from m2r_train.api.datasynthesis import DataSynthesisSpec
 from m2r_train.core import quality as rules
 from m2r_train.core.records import Quality as Scores
 from m2r_train.core.records import Sample

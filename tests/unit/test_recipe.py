@@ -9,8 +9,8 @@ import pytest
 
 from m2r_train.api import DataSynthesisSpec, EvalSpec, RLVRSpec, SFTSpec, order
 from m2r_train.api.common import JobSpec
-from m2r_train.api.datasynthesis import PICTURE_TASKS, WALK_TASKS, Source
 from m2r_train.api.manifests import load_manifests
+from m2r_train.api.sources import PICTURE_TASKS, WALK_TASKS, Source
 from m2r_train.benchmarks.registry import BENCHMARKS
 from m2r_train.core.sizing import QWEN25_VL_7B, Sharding, state_bytes
 from m2r_train.data.parquet import read_shard

@@ -14,7 +14,7 @@ from unit.data.folders import read
 from unit.data.photos import photo_file
 from unit.stages import published
 
-from m2r_train.api.datasynthesis import Decontamination
+from m2r_train.api.cleaning import Decontamination
 from m2r_train.api.errors import DataError
 from m2r_train.api.evaljob import PUBLISHED, SHOWN_FRAMES
 from m2r_train.api.refs import DatasetRef

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from m2r_train.api.datasynthesis import PICTURE_TASKS, WALK_TASKS, Source
 from m2r_train.api.errors import SpecError
+from m2r_train.api.sources import PICTURE_TASKS, WALK_TASKS, Source
 from m2r_train.data.parquet import read_shard
 from m2r_train.sim.apartment import image_samples, video_samples
 from m2r_train.sim.apartment.layout import draw_apartment

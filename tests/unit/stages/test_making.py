@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from unit.model.tinies import sample
 
-from m2r_train.api.datasynthesis import Source
+from m2r_train.api.sources import Source
 from m2r_train.core.records import Sample
 from m2r_train.data.parquet import read_shard
 from m2r_train.stages.making import Shard, begin_worker, chain_fault, make_shard, shards_of

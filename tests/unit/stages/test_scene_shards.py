@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from unit.stages.test_teaching import context
 
-from m2r_train.api.datasynthesis import Source
 from m2r_train.api.errors import DataError
 from m2r_train.api.runspec import RunInput
+from m2r_train.api.sources import Source
 from m2r_train.core.rng import derive_seed
 from m2r_train.data.annotated import ask_about_scenes
 from m2r_train.data.parquet import read_shard

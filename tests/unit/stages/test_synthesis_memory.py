@@ -17,7 +17,7 @@ from unit.data.folders import write_lines
 from unit.data.photos import encoded
 from unit.stages.test_teaching import context
 
-from m2r_train.api.datasynthesis import Source
+from m2r_train.api.sources import Source
 from m2r_train.core.records import Sample
 from m2r_train.data import parquet, stash
 from m2r_train.data.cleaning import Earlier, Hasher
