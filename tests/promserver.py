@@ -43,12 +43,16 @@ class Server:
         """
         self.targets += targets
         self.write()
-        deadline = time.monotonic() + 60
         for _, labels in targets:
-            while not self.api.at(f'up{{instance="{labels["instance"]}"}}', time.time()):
-                if time.monotonic() > deadline:
-                    raise TimeoutError(f"Prometheus does not scrape {dict(labels)}")
-                time.sleep(0.1)
+            self.until(f'up{{instance="{labels["instance"]}"}}')
+
+    def until(self, query: str, within: float = 60) -> None:
+        """Wait until a query finds something; raises TimeoutError after ``within`` seconds."""
+        deadline = time.monotonic() + within
+        while not self.api.at(query, time.time()):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"Prometheus finds nothing for {query}")
+            time.sleep(0.1)
 
     def forget(self, port: int) -> None:
         """Scrape it no longer: its series end, as those of a pod that is gone."""
