@@ -136,7 +136,7 @@ def _comparison(
     pairs = [(_number(plain[s], measure), _number(treated[s], measure)) for s in seeds]
     found = effect([sign * (after - before) for before, after in pairs], level=claim.level)
     return {
-        "measure": measure.title,
+        "measure": claim.measure_title(place),
         "unit": "points of percent" if measure.score is not None else "as the curve",
         "treatment": claim.treatment,
         "control": control,

@@ -119,6 +119,15 @@ class Claim(Model):
         ),
     )
 
+    def measure_title(self, place: int) -> str:
+        """How a comparison names a measure: with its run where another measure is called the same.
+
+        A store has several evaluations: that of the cold start, and that of RLVR after it.
+        """
+        one = self.measures[place]
+        shared = sum(other.title == one.title for other in self.measures) > 1
+        return f"{one.title} of {one.run}" if shared and one.run else one.title
+
 
 def load_claim(path: Path) -> Claim:
     """Reads a claim. Raises SpecErrors, a line for each problem: file, field, remedy."""

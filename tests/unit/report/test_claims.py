@@ -133,6 +133,15 @@ def test_the_first_measure_decides(runs: Path) -> None:
     assert figures(runs, measures=lower)["verdict"]["word"] == "falsified"
 
 
+def test_measures_that_are_called_the_same_are_named_with_their_run(runs: Path) -> None:
+    named = {"score": "synthetic/overall", "run": "eval"}
+    both = figures(runs, measures=[named, {"score": "synthetic/overall"}, {"curve": "reward"}])
+    told = [one["measure"] for one in both["comparisons"]]
+    assert told == ["synthetic/overall of eval", "synthetic/overall", "final reward"]
+    alone = figures(runs, measures=[named])
+    assert [one["measure"] for one in alone["comparisons"]] == ["synthetic/overall"]
+
+
 def needing(least: float) -> list[dict[str, Any]]:
     measure = {"curve": "reward", "statistic": "Max"}  # of the control: 0.3 in each seed
     text = "Binary rewards start at all."
