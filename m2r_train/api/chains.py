@@ -76,10 +76,8 @@ class Judge(Model):
     endpoint: EndpointRef | None = Field(
         default=None, description="Judge behind an OpenAI-compatible endpoint."
     )
-    engine: Engine | None = Field(
-        default=None,
-        description="What the judge of model replies with. Left out: vllm, or inprocess where a "
-        "source of sft makes videos.",
+    engine: Engine = Field(
+        default="vllm", description="What the judge of model replies with; vllm or inprocess."
     )
     prompt: LongText | None = Field(
         default=None,

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from m2r_train.api.chains import Difficulty, Generator, Quality
 from m2r_train.api.cleaning import Decontamination, NearDuplicates
-from m2r_train.api.common import Engine, JobSpec
+from m2r_train.api.common import JobSpec
 from m2r_train.api.refs import Metadata, Split
 from m2r_train.api.schema import (
     API_VERSION,
@@ -19,7 +19,7 @@ from m2r_train.api.schema import (
     list_map,
     unique_keys,
 )
-from m2r_train.api.sources import ALL_SPLITS, FILMED, Source
+from m2r_train.api.sources import ALL_SPLITS, Source
 from m2r_train.api.status import JobStatus
 
 
@@ -52,26 +52,6 @@ def _split_has_source(split: Split) -> Rule:
         cel=f"self.outputs.{split} == 0 || self.sources.exists(s, '{split}' in s.splits)",
         message=f"no source feeds this split; add {split} to a source's splits or set it to 0",
         check=check,
-    )
-
-
-def _no_films_by_vllm(path: str, there: str, engine: Callable[[Any], Engine | None]) -> Rule:
-    """A model that is asked about the sources of sft draws by vllm only where none shows videos.
-
-    ``there``: the CEL of whether such a model and its engine are named, by ``engine`` too.
-    """
-    return Rule(
-        path=path,
-        cel=(
-            f"!({there}) || self.{path} != 'vllm' || "
-            f"!self.sources.exists(s, 'sft' in s.splits && {FILMED})"
-        ),
-        message=(
-            "cannot be vllm where a source of sft makes videos (simulator.video, or scenes): vllm "
-            f"is not shown them in this version; set {path}: inprocess, or take sft out of the "
-            "source's splits"
-        ),
-        check=lambda spec: engine(spec) != "vllm" or not spec.teaches_films,
     )
 
 
@@ -130,32 +110,7 @@ class DataSynthesisSpec(JobSpec):
             ),
             check=_teacher_known,
         ),
-        _no_films_by_vllm(
-            "generator.engine",
-            "has(self.generator.model)",
-            lambda spec: spec.generator.engine if spec.generator.model is not None else None,
-        ),
-        _no_films_by_vllm(
-            "quality.judge.engine",
-            "has(self.quality.judge) && has(self.quality.judge.model) && "
-            "has(self.quality.judge.engine)",
-            lambda spec: (
-                judge.engine if (judge := spec.quality.judge) and judge.model is not None else None
-            ),
-        ),
     )
-
-    @property
-    def teaches_films(self) -> bool:
-        """Whether a teacher and its judge are known to be asked about videos."""
-        return any(source.filmed and "sft" in source.splits for source in self.sources)
-
-    @property
-    def judge_engine(self) -> Engine:
-        """What a judge in the run's pods replies with."""
-        judge = self.quality.judge
-        named = None if judge is None else judge.engine
-        return named or ("inprocess" if self.teaches_films else "vllm")
 
 
 class DataSynthesisJob(Model):

@@ -27,7 +27,6 @@ PromptForm = Literal["Tagged", "Published"]
 PUBLISHED: Final = tuple(name for name in get_args(BenchmarkName) if name != "synthetic")
 SHOWN_FRAMES: Final = 32  # of a video
 JUDGED: Final = ("mathvista", "mathverse", "logicvista")  # those that ask a judge, if there is one
-FILMED: Final = "vsi-bench"  # the one that shows videos
 Percent = Annotated[float, Field(ge=0, le=100)]
 
 
@@ -74,10 +73,8 @@ class Benchmark(Model):
 class Generation(Model):
     """How answers are generated."""
 
-    engine: Engine | None = Field(
-        default=None,
-        description="vllm, or inprocess generation with transformers. Left out: vllm, with "
-        "vsi-bench inprocess.",
+    engine: Engine = Field(
+        default="vllm", description="vllm, or inprocess generation with transformers."
     )
     samples_per_question: Annotated[int, Field(ge=1, le=256)] = Field(
         default=1, description="Sampled answers to each question; the headline is their mean."
@@ -160,15 +157,6 @@ class EvalSpec(JobSpec):
         unique_keys("benchmarks", "benchmarks", "name"),
         unique_keys("gates", "gates", "benchmark"),
         Rule(
-            path="generation.engine",
-            cel="!has(self.generation.engine) || self.generation.engine != 'vllm' || "
-            f"!self.benchmarks.exists(b, b.name == '{FILMED}')",
-            message=f"cannot be vllm with {FILMED}: it shows videos, which vllm is not shown in "
-            "this version; set generation.engine: inprocess, or give the other benchmarks an "
-            "EvalJob of their own",
-            check=lambda s: s.generation.engine != "vllm" or not s.filmed,
-        ),
-        Rule(
             path="judge",
             cel="!has(self.judge) || self.benchmarks.exists(b, "
             "b.name in ['mathvista', 'mathverse', 'logicvista'])",
@@ -182,16 +170,6 @@ class EvalSpec(JobSpec):
             check=lambda s: {g.benchmark for g in s.gates} <= {b.name for b in s.benchmarks},
         ),
     )
-
-    @property
-    def filmed(self) -> bool:
-        """Whether a benchmark is known to show videos."""
-        return any(b.name == FILMED for b in self.benchmarks)
-
-    @property
-    def engine(self) -> Engine:
-        """What answers are generated with."""
-        return self.generation.engine or ("inprocess" if self.filmed else "vllm")
 
 
 class EvalJob(Model):

@@ -183,16 +183,3 @@ class Source(Model):
         exactly_one("simulator", "figures", "dataset", "scenes"),
         unique_items("splits", "splits"),
     )
-
-    @property
-    def filmed(self) -> bool:
-        """Whether its questions are known to show videos; a dataset's are when they are read."""
-        walks = self.simulator is not None and self.simulator.video
-        asked = () if self.scenes is None else self.scenes.tasks
-        return walks or not set(asked) <= set(PICTURE_TASKS)
-
-
-FILMED: Final = (  # the same in CEL, of a source `s`
-    "(has(s.simulator) && s.simulator.video || "
-    f"has(s.scenes) && !s.scenes.tasks.all(t, t in {cel_list(PICTURE_TASKS)}))"
-)

@@ -82,7 +82,6 @@ class Roster:
     asked: bytearray = field(default_factory=bytearray)  # content_key, 16 bytes
     meant: bytearray = field(default_factory=bytearray)  # of the answer, 8 bytes
     sound: bytearray = field(default_factory=bytearray)  # 1: its chain can be taught
-    filmed: bytearray = field(default_factory=bytearray)  # 1: it shows a video
     sets: array[int] = field(default_factory=lambda: array("q"))  # numbers of `shown`
     shown: Shown = field(default_factory=Shown)
 
@@ -96,13 +95,10 @@ class Roster:
         self.asked += content_key(sample)
         self.meant += _digest(_meaning(sample).encode(), 8)
         self.sound.append(sound)
-        self.filmed.append(sample.video is not None)
         self.sets.append(self.shown.put((*sample.images, *(sample.video or ()))))
 
     def pick(self, rows: Sequence[int] | Rows) -> Roster:
-        """What routing needs of those rows, in that order: all but ``asked``, ``meant`` and
-        ``filmed``.
-        """
+        """What routing needs of those rows, in that order: all but ``asked`` and ``meant``."""
         index = np.asarray(rows, np.int64)
         return Roster(
             ids=self.ids.pick(index),

@@ -334,11 +334,11 @@ def rope_positions(
 ) -> Tensor:
     """Three-dimensional rope positions (3, P) of a prompt with still images and clips.
 
-    Text advances all three axes together; an image's tokens share their start, move along
-    height and width, and the text after it goes on from the larger side (Qwen2-VL, section 2.1).
-    A clip's tokens also move along time, ``video_step`` positions from one temporal patch to the
-    next, cut to whole numbers (Qwen2.5-VL, section 2.1.2); the text after it goes on from the
-    larger side, too, as transformers 5 has it (and not from the clip's last time: ADR 9).
+    Text advances all three axes together; an image's tokens share their start and move along
+    height and width. A clip's tokens also move along time, ``video_step`` positions from one
+    temporal patch to the next, cut to whole numbers (Qwen2.5-VL, section 2.1.2). What follows goes
+    on behind the largest position of any axis (Qwen2-VL, section 2.1), as vLLM has it, and
+    transformers before 5.3 (ADR 9).
     """
     parts: list[Tensor] = []
     left = iter(grids)
@@ -355,7 +355,7 @@ def rope_positions(
             )
             block = torch.stack(axes).reshape(3, -1)
             parts.append(block + position)
-            position += max(h, w) // merge
+            position += int(block.max()) + 1
             i += block.shape[1]
         else:
             n = i

@@ -4,8 +4,8 @@ The only module that imports vllm (an optional dependency). A completion is a fu
 weights, the prompt's seed and the sample's number; how far that holds when other prompts share the
 batch is up to vLLM's kernels, whose sums may differ in the last bits with the batch. So caches are
 emptied before each call: a step that is drawn again after a kill, in a fresh process, is the same
-step. Pictures are given once, as pictures, with prompts whose placeholders are not expanded; what
-vLLM expands them to is held against the trainer's own tokens.
+step. Pictures and clips are given once, as such, with prompts whose placeholders are not expanded;
+what vLLM expands them to is held against the trainer's own tokens.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import gc
 import os
 import random
 import weakref
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 from pathlib import Path
@@ -27,7 +27,7 @@ import torch
 
 from m2r_train.api.errors import ConfigError
 from m2r_train.model.policy import Policy, Prompt, Request
-from m2r_train.model.vision import Clip
+from m2r_train.model.vision import FRAMES_PER_SECOND, Clip
 from m2r_train.rollout.available import why_no_vllm
 from m2r_train.rollout.base import Completion, SamplingParams
 from m2r_train.rollout.vllm_hosts import Colocated, Host, OnCpu
@@ -146,17 +146,17 @@ class VllmEngine:
         return sorted(outputs, key=lambda o: int(o.request_id))  # numbered as they were given
 
     def _given(self, request: Request) -> dict[str, Any]:
-        """A prompt as vLLM takes it: one placeholder for each picture, and the pictures."""
-        given: dict[str, Any] = {
-            "prompt_token_ids": unexpanded(
-                request.prompt, self._policy.image_token, self._policy.merge
-            )
+        """A prompt as vLLM takes it: one placeholder for each picture or clip, and these."""
+        policy = self._policy
+        visual = {policy.image_token, policy.video_token}
+        shown: dict[str, list[Any]] = {
+            "image": [one for one in request.images if not isinstance(one, Clip)],
+            "video": [_video(one) for one in request.images if isinstance(one, Clip)],
         }
-        if any(isinstance(image, Clip) for image in request.images):
-            raise AssertionError("vllm is never shown a video: the stages refuse it")
-        if request.images:
-            given["multi_modal_data"] = {"image": list(request.images)}
-        return given
+        return {
+            "prompt_token_ids": unexpanded(request.prompt, visual, policy.merge),
+            "multi_modal_data": {kind: items for kind, items in shown.items() if items},
+        }
 
     def _sampling(self, seed: int, params: SamplingParams) -> Any:
         """vLLM gives sample g the seed ``seed + g``."""
@@ -216,16 +216,31 @@ def waves(lengths: Sequence[int], budget: int | None) -> list[slice]:
     return [slice(a, b) for a, b in pairwise([*starts, len(lengths)])]
 
 
-def unexpanded(prompt: Prompt, image_token: int, merge: int) -> list[int]:
-    """The prompt's tokens with one placeholder for each picture, as a chat template writes them."""
+def unexpanded(prompt: Prompt, visual: Set[int], merge: int) -> list[int]:
+    """The prompt's tokens with one placeholder for each picture or clip, as a chat template has it.
+
+    ``visual`` are the placeholders of pictures and of clips.
+    """
     counts = iter([t * h * w // merge**2 for t, h, w in prompt.grids])
     tokens: list[int] = []
     i = 0
     while i < len(prompt.tokens):
         token = prompt.tokens[i]
         tokens.append(token)
-        i += next(counts) if token == image_token else 1
+        i += next(counts) if token in visual else 1
     return tokens
+
+
+def _video(clip: Clip) -> tuple[np.ndarray, dict[str, Any]]:
+    """Frames (T, height, width, 3) and when they were filmed, as vLLM takes a video."""
+    frames = np.stack([np.asarray(frame) for frame in clip.frames])
+    times = {
+        "total_num_frames": len(frames),
+        "frames_indices": list(range(len(frames))),
+        "fps": FRAMES_PER_SECOND,
+        "do_sample_frames": False,
+    }
+    return frames, times
 
 
 def _start(folder: str, **settings: Any) -> Any:
@@ -240,7 +255,7 @@ def _start(folder: str, **settings: Any) -> Any:
             trust_remote_code=False,
             generation_config="vllm",  # nothing but what each request says
             logprobs_mode="processed_logprobs",  # of the distribution that is drawn from
-            limit_mm_per_prompt={"video": 0},
+            limit_mm_per_prompt={"video": 1},
             mm_device_do_normalize=False,  # by the processor, as in training: see the ADR
             mm_processor_cache_gb=0,  # it grows for ever, and a picture comes once a step
             distributed_executor_backend=_executor(),

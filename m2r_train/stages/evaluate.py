@@ -33,7 +33,6 @@ from m2r_train.stages.judging import Chunk, asks_a_judge, judged, told
 from m2r_train.stages.replies import is_part
 from m2r_train.stages.rollouts import rollout_engine
 from m2r_train.stages.sharing import parts
-from m2r_train.stages.support import refuse_videos
 from m2r_train.telemetry.metrics import closed
 from m2r_train.telemetry.tables import results_markdown
 
@@ -99,7 +98,7 @@ def _answered(
     """
     policy = ctx.policy("model", spec.model)
     policy.freeze_vision()
-    engine = rollout_engine(spec.engine, policy)
+    engine = rollout_engine(spec.generation.engine, policy)
     seen: dict[str, list[Row]] = {benchmark.name: [] for benchmark in spec.benchmarks}
     answers: dict[int, list[Row]] = {}
 
@@ -172,7 +171,6 @@ def _questions(
         with naming(f"spec.{path}"):
             own = questions(benchmark, folder)
         samples = own.samples
-    refuse_videos("generation.engine", spec.engine, samples)
     return samples, own
 
 

@@ -36,7 +36,6 @@ from m2r_train.stages.objective import Objective
 from m2r_train.stages.ownrewards import OwnRewards, own_rewards
 from m2r_train.stages.redraw import Draw, redraw, spares, taken_before
 from m2r_train.stages.rollouts import Desk, rollout_engine
-from m2r_train.stages.support import refuse_videos
 from m2r_train.stages.traces import Tracer
 from m2r_train.stages.watch import Watch
 from m2r_train.telemetry.history import Scalar
@@ -56,7 +55,6 @@ def _improve(ctx: Context, spec: RLVRSpec, own: OwnRewards) -> dict[str, Any]:
     policy = ctx.policy("model", spec.model)
     samples = {s.id: s for s in ctx.samples("dataset", spec.dataset, "rlvr")}
     own.check(samples.values())
-    refuse_videos("rollout.engine", sampling.engine, samples.values())
     curriculum = _curriculum(spec, samples.values(), ctx.seed)
     ctx.close_labels(task=curriculum.tasks, component=[OWN + term.name for term in own.terms])
     choose_what_learns(policy, opt, ctx.seed)
@@ -165,7 +163,6 @@ def _evaluation(
     if spec.evaluation is None:
         return lambda _step: {}
     held_out = HeldOutSet(ctx, spec.evaluation, policy)
-    refuse_videos("rollout.engine", spec.rollout.engine, held_out.samples)
 
     def evaluate(step: int | None) -> Figures:
         if step is not None and not held_out.due(step):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 
 from m2r_train.api.common import JobSpec
 from m2r_train.api.datasynthesis import DataSynthesisSpec
@@ -10,7 +10,6 @@ from m2r_train.api.errors import ConfigError
 from m2r_train.api.evaljob import EvalSpec
 from m2r_train.api.rlvr import RLVRSpec
 from m2r_train.core.judging import template_fault
-from m2r_train.core.records import Sample
 from m2r_train.rollout.available import why_no_vllm
 
 
@@ -20,29 +19,13 @@ def refuse_unsupported(spec: JobSpec) -> None:
         raise ConfigError(f"spec.{path}: {problem}")
 
 
-def refuse_videos(path: str, engine: str, samples: Iterable[Sample]) -> None:
-    """Raises ``ConfigError`` for vllm and a sample with a video.
-
-    Its positions behind a clip are others than the trainer's (ADR 9), so it would draw from
-    another distribution than the one that is trained.
-    """
-    if engine != "vllm":
-        return
-    for sample in samples:
-        if sample.video is not None:
-            raise ConfigError(
-                f"spec.{path}: sample {sample.id!r} has a video, which vllm cannot be shown in "
-                "this version; set it to inprocess, or give frames as images"
-            )
-
-
 def _unsupported(spec: JobSpec) -> Iterator[tuple[str, str]]:
     if isinstance(spec, DataSynthesisSpec):
         yield from _teachers(spec)
     elif isinstance(spec, RLVRSpec):
         yield from _engine("rollout.engine", spec.rollout.engine)
     elif isinstance(spec, EvalSpec):
-        yield from _engine("generation.engine", spec.engine)
+        yield from _engine("generation.engine", spec.generation.engine)
         if spec.judge is not None and spec.judge.model is not None:
             yield from _engine("judge.engine", spec.judge.engine)
 
@@ -55,7 +38,7 @@ def _teachers(spec: DataSynthesisSpec) -> Iterator[tuple[str, str]]:
     if not spec.generator.teaches:
         yield "quality.judge", "templates' chains are not judged; name a teacher or leave it out"
     if judge.model is not None:
-        yield from _engine("quality.judge.engine", spec.judge_engine)
+        yield from _engine("quality.judge.engine", judge.engine)
     if judge.prompt is not None and (fault := template_fault(judge.prompt)):
         yield "quality.judge.prompt", fault
 

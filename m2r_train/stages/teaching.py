@@ -27,7 +27,6 @@ from m2r_train.stages.gathering import Gathered
 from m2r_train.stages.grading import ChainJudge, judge_prompt
 from m2r_train.stages.making import chain_fault, judged_after
 from m2r_train.stages.sharing import parts
-from m2r_train.stages.support import refuse_videos
 
 _PART_QUESTIONS = 512  # of a part at most: they are in memory together
 _JUDGED = ("unjudged", "quality", "not-best", "kept")  # outcomes of chains that came to the judge
@@ -75,11 +74,7 @@ def taught(
 
     ``first`` is the number of the first part, of the run's ``total``. Returns what became of
     questions and of chains.
-
-    Raises ConfigError for a video that an engine in the run's pods cannot be shown, before
-    anything is asked.
     """
-    _refuse_films(spec, samples, asked)
     count = _part_count(spec, len(asked))
     edges = [len(asked) * k // count for k in range(count + 1)]
     chunks = [asked[a:b] for a, b in pairwise(edges)]
@@ -117,16 +112,6 @@ def _tell(ctx: Context, chains: Mapping[str, int]) -> None:
     judged = sum(chains.get(outcome, 0) for outcome in _JUDGED)
     tallying.count(ctx, "generate", chains.get("written", 0), judged)
     tallying.count(ctx, "quality", judged, chains.get("kept", 0))
-
-
-def _refuse_films(spec: DataSynthesisSpec, samples: Gathered, asked: Sequence[int]) -> None:
-    filmed = next((n for n in asked if samples.roster.filmed[n]), None)
-    if filmed is None:
-        return
-    if spec.generator.model is not None:
-        refuse_videos("generator.engine", spec.generator.engine, [samples[filmed]])
-    if judged_after(spec):
-        refuse_videos("quality.judge.engine", spec.judge_engine, [samples[filmed]])
 
 
 def _write(
@@ -252,7 +237,7 @@ def _judge(ctx: Context, spec: DataSynthesisSpec) -> Judge:
     assert asked.model is not None, "exactly one of them is set"
     from m2r_train.stages.modelclient import ModelGrader  # noqa: PLC0415 - torch, for this alone
 
-    grader = ModelGrader(ctx, "quality.judge.model", asked.model, spec.judge_engine)
+    grader = ModelGrader(ctx, "quality.judge.model", asked.model, asked.engine)
     return ChainJudge(ctx.seed, asked, grader)
 
 

@@ -9,7 +9,7 @@ import pytest
 from rollout.engines import Rig, make_rig
 from runs import M2R, Golden, Manifests, change, manifests, run, write
 from trials import Trial
-from unit.stages.published import mathvista
+from unit.stages.published import mathvista, vsi_bench
 
 HERE = Path(__file__).parent
 
@@ -24,9 +24,33 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.global_rng("vLLM draws noise that it then overwrites"))
 
 
-def speaking(copy: Path) -> Manifests:
-    """A teacher of a few questions, and a judge of the answers to a ``copy`` of a benchmark."""
-    mathvista(copy)
+# Clips that last longer than they are wide, in two questions of three.
+WALKS = {
+    "name": "walks",
+    "weight": 4,
+    "splits": ["rlvr", "eval"],
+    "simulator": {
+        "video": True,
+        "tasks": ["RoomSize"],
+        "scenes": 30,
+        "imageSize": 32,
+        "frames": 8,
+    },
+}
+
+
+def filmed(documents: Manifests) -> Manifests:
+    """With walks among the sources of data."""
+    sources = documents["data"]["spec"]["sources"]
+    return change(documents, "data", "sources", [*sources, WALKS])
+
+
+def speaking(folder: Path) -> Manifests:
+    """A teacher of a few questions, and a judge of the answers to copies of benchmarks."""
+    copies = {"mathvista": mathvista, "vsi-bench": vsi_bench}
+    for name, copy in copies.items():
+        (folder / name).mkdir(parents=True)
+        copy(folder / name)
     small = manifests("data", "sft", "eval-sft")
     taught, judged = small["data"], small["eval-sft"]
     taught["metadata"]["name"], judged["metadata"]["name"] = "taught", "judged"
@@ -39,7 +63,9 @@ def speaking(copy: Path) -> Manifests:
         "shards": 1,
     }
     judged["spec"] |= {
-        "benchmarks": [{"name": "mathvista", "data": {"uri": copy.as_uri()}}],
+        "benchmarks": [
+            {"name": name, "data": {"uri": (folder / name).as_uri()}} for name in copies
+        ],
         "judge": {**speaker, "retries": 0, "maxCompletionTokens": 20, "fallback": "Rules"},
     }
     judged["spec"]["generation"]["engine"] = "vllm"  # asks and judges in one process
@@ -67,7 +93,7 @@ def golden(tmp_path_factory: pytest.TempPathFactory) -> Golden:
     And a teacher that writes chains, and a judge that reads answers, by vLLM as well.
     """
     folder = tmp_path_factory.mktemp("golden")
-    documents = manifests("data", "sft", "rlvr", "eval-rlvr") | speaking(folder / "mathvista")
+    documents = filmed(manifests("data", "sft", "rlvr", "eval-rlvr")) | speaking(folder)
     for name, path, value in (
         (
             "rlvr",

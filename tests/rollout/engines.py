@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from unit.model.tinies import SMALL, WORDS, generator, picture, request, row
+from unit.model.tinies import SMALL, WORDS, clip, generator, picture, request, row
 
 from m2r_train.core.losses import token_logprobs
 from m2r_train.core.packing import pack_rows
@@ -20,14 +20,14 @@ from m2r_train.rollout.vllm_engine import VllmEngine
 SHAPE = replace(
     SMALL, hidden=64, heads=2, kv_heads=1, mrope_section=(4, 6, 6), merge=2, initializer_range=0.15
 )
-SEEDS = [11, 22, 33, 44]
+SEEDS = [11, 22, 33, 44, 55]
 SAMPLED = SamplingParams(samples=5, temperature=1.3, max_tokens=24)
 GREEDY = SamplingParams(samples=1, temperature=0.0, max_tokens=12)
 
 
 @dataclass(frozen=True)
 class Rig:
-    """A policy, vLLM beside it, and prompts: two pictures, none, one."""
+    """A policy, vLLM beside it, and prompts: two pictures, none, one, one, a picture and a clip."""
 
     policy: Policy
     engine: VllmEngine
@@ -68,5 +68,6 @@ def make_rig(**engine: Any) -> Rig:
         request(policy, "so?"),
         request(policy, "the answer is left right blue red?", picture(48, 32, 2)),
         request(policy, "how many?", picture(50, 33, 3)),
+        request(policy, "left or right?", picture(32, 32, 4), clip(15, 50, 33, 5)),
     ]
     return Rig(policy, VllmEngine(policy, **engine), asked)

@@ -21,6 +21,15 @@ def test_every_step_is_drawn_from_the_policy_that_is_trained(golden: Golden) -> 
     assert all(step["sampler_logp_diff"] < 1e-5 for step in steps)
 
 
+def test_most_of_what_was_trained_and_scored_are_clips(golden: Golden) -> None:
+    for split in ("rlvr", "eval"):
+        rows = parquet.read_table(golden.folder("data") / "dataset" / split).to_pylist()
+        assert sum(row["video"] is not None for row in rows) > len(rows) / 2
+    answers = (golden.folder("judged") / "eval/samples/vsi-bench.jsonl").read_text().splitlines()
+    assert len(answers) == 10
+    assert all(json.loads(line)["sampled"][0]["text"] for line in answers)
+
+
 def test_answers_of_an_evaluation_are_vllms(golden: Golden) -> None:
     scores = golden.resource("eval-rlvr")["scores"]["synthetic"]["overall"]
     assert scores["n"] == 12 and scores["stderr"] is not None

@@ -73,7 +73,7 @@ def test_the_output_matrix_tied_to_the_embedding_would_stay_behind(
 def test_equal_seeds_give_equal_tokens_whatever_else_is_in_the_batch(rig: Rig) -> None:
     first = rig.draw()
     assert rig.draw() == first  # to the last bit: caches are emptied in between
-    order = [2, 0, 3, 1]
+    order = [2, 4, 0, 3, 1]
     turned = rig.engine.generate([rig.asked[i] for i in order], [SEEDS[i] for i in order], SAMPLED)
     alone = [rig.engine.generate([rig.asked[i]], [SEEDS[i]], SAMPLED)[0] for i in order]
     for got in (turned, alone):
@@ -115,11 +115,18 @@ def test_prompts_that_come_in_waves_give_the_same_tokens(
 
 def test_more_samples_than_seats_and_tokens_than_the_budget_are_drawn(rig: Rig) -> None:
     many = SamplingParams(samples=200, temperature=1.3, max_tokens=3)
-    groups = rig.engine.generate(rig.asked * 3, range(12), many)
-    assert [len(group) for group in groups] == [200] * 12
+    groups = rig.engine.generate(rig.asked * 3, range(15), many)
+    assert [len(group) for group in groups] == [200] * 15
     few = SamplingParams(samples=5, temperature=1.3, max_tokens=3)
     alone = rig.engine.generate(rig.asked[2:3], [2], few)
     assert [c.tokens for c in groups[2][:5]] == [c.tokens for c in alone[0]]
+
+
+def test_the_clip_lasts_longer_than_it_is_wide(rig: Rig) -> None:
+    """Else it would say nothing about where vLLM lets the text behind a clip go on."""
+    asked = rig.asked[4]
+    (_, (t, h, w)), merge = asked.prompt.grids, rig.policy.merge
+    assert rig.policy.tokens_per_second * (t - 1) > max(h, w) // merge
 
 
 def test_a_prompt_that_both_sides_lay_out_differently_is_never_trained_on(rig: Rig) -> None:

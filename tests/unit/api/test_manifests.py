@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,15 +11,10 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import ValidationError
 from unit.api.cases import BAD, DESIGN, Bad, changed, small
 
 from m2r_train.api import KINDS, SpecError, SpecErrors, load_manifests, references, resolved
-from m2r_train.api.datasynthesis import DataSynthesisSpec
-from m2r_train.api.evaljob import EvalSpec
-from m2r_train.api.manifests import parse_document
 from m2r_train.api.problems import fields_of
-from m2r_train.api.resource import Resource
 from m2r_train.api.schema import looks_like_secret
 from m2r_train.api.yamlload import MAX_BYTES
 
@@ -67,91 +61,6 @@ def test_the_designs_manifests_parse_and_keep_every_value() -> None:
     for resource, document in zip(resources, documents, strict=True):
         assert holds(resolved(resource.spec), document["spec"])
     assert resources[2].job.metadata.labels == {"kueue.x-k8s.io/queue-name": "research"}
-
-
-def test_the_designs_manifests_show_no_video_to_vllm() -> None:
-    data, _, _, evaluation = (resource.spec for resource in load_manifests([DESIGN]))
-    assert isinstance(data, DataSynthesisSpec) and isinstance(evaluation, EvalSpec)
-    assert (data.generator.engine, data.judge_engine) == ("inprocess", "inprocess")
-    assert evaluation.engine == "inprocess"
-
-
-ROOMS = {"name": "rooms", "simulator": {"tasks": ["RoomSize"], "scenes": 9}}
-WALKS = {"name": "walks", "simulator": {"tasks": ["RoomSize"], "scenes": 9, "video": True}}
-FRAMES = {"name": "flats", "scenes": {"uri": "file:///flats", "tasks": ["Depth", "Count"]}}
-FLATS = {"name": "flats", "scenes": {"uri": "file:///flats", "tasks": ["Depth", "RoomSize"]}}
-OWN = {"name": "own", "dataset": {"uri": "file:///own"}}
-
-
-@pytest.mark.parametrize(
-    ("sources", "engine"),
-    [
-        ([ROOMS], "vllm"),
-        ([FRAMES], "vllm"),
-        ([OWN], "vllm"),
-        ([WALKS], "inprocess"),
-        ([FLATS], "inprocess"),
-        ([ROOMS, WALKS], "inprocess"),
-        ([ROOMS, {**WALKS, "splits": ["rlvr", "eval"]}], "vllm"),
-    ],
-)
-def test_a_judge_that_would_be_shown_videos_replies_in_the_process(
-    sources: list[dict[str, Any]], engine: str
-) -> None:
-    """Where vllm is the default it may be written too, and where it is not it is refused."""
-    teacher, judge = {"model": {"preset": "tiny"}}, {"judge": {"model": {"preset": "tiny"}}}
-    fields = {"sources": sources, "generator": teacher, "quality": judge}
-    assert DataSynthesisSpec.model_validate(fields).judge_engine == engine
-    assert (engine == "vllm") == _parses(fields | {"generator": {**teacher, "engine": "vllm"}})
-    judge["judge"]["engine"] = "vllm"
-    assert (engine == "vllm") == _parses(fields)
-
-
-def _parses(fields: dict[str, Any]) -> bool:
-    try:
-        return bool(DataSynthesisSpec.model_validate(fields))
-    except ValidationError:
-        return False
-
-
-def test_what_needs_no_engine_may_name_any() -> None:
-    endpoint = {"endpoint": {"url": "http://h", "model": "m"}, "engine": "vllm"}
-    assert _parses({"sources": [WALKS], "generator": endpoint, "quality": {"judge": endpoint}})
-
-
-@pytest.mark.parametrize(
-    ("names", "named", "engine"),
-    [
-        (["mathvista"], {}, "vllm"),
-        (["synthetic"], {}, "vllm"),
-        (["mathvista"], {"engine": "inprocess"}, "inprocess"),
-        (["vsi-bench"], {}, "inprocess"),
-        (["mathvista", "vsi-bench"], {}, "inprocess"),
-        (["vsi-bench"], {"engine": "inprocess"}, "inprocess"),
-    ],
-)
-def test_an_evaluation_with_videos_is_generated_in_the_process(
-    names: list[str], named: dict[str, str], engine: str
-) -> None:
-    asked = [{"name": name, "data": {"uri": "file:///data"}} for name in names]
-    fields = {"model": {"preset": "tiny"}, "benchmarks": asked, "generation": named}
-    assert EvalSpec.model_validate(fields).engine == engine
-
-
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md")])
-_BLOCK = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def test_the_manifests_that_the_pages_show_are_good() -> None:
-    shown = 0
-    for page in PAGES:
-        for block in _BLOCK.findall(page.read_text(encoding="utf-8")):
-            for document in yaml.safe_load_all(block):
-                if isinstance(document, dict) and document.get("apiVersion") == "m2r.dev/v1alpha1":
-                    parsed = parse_document(document, page, 1)
-                    assert isinstance(parsed, Resource), parsed
-                    shown += 1
-    assert shown > 2
 
 
 def holds(whole: Any, part: Any) -> bool:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from unit.model.tinies import (
+    chained_positions,
     clip,
     generator,
     hf_inputs,
@@ -213,13 +214,14 @@ def test_rope_positions_are_those_of_transformers(
     ids = torch.tensor([tokens])
     kinds = (ids == policy.image_token).int() + 2 * (ids == policy.video_token).int()
     stills, clips = ([g for g in grids if (g[0] > 1) == moves] for moves in (False, True))
-    expected, _ = policy.module.model.get_rope_index(
-        ids,
-        mm_token_type_ids=kinds,
-        image_grid_thw=torch.tensor(stills) if stills else None,
-        video_grid_thw=torch.tensor(clips) if clips else None,
-        second_per_grid_ts=[seconds] * len(clips),
-    )
+    inputs = {
+        "input_ids": ids,
+        "mm_token_type_ids": kinds,
+        "image_grid_thw": torch.tensor(stills),
+        "video_grid_thw": torch.tensor(clips),
+        "second_per_grid_ts": torch.tensor([seconds] * len(clips), dtype=torch.float64),
+    }
+    expected = chained_positions(policy, inputs)
     ours = rope_positions(
         tokens,
         grids,

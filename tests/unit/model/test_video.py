@@ -5,7 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 from transformers.video_utils import VideoMetadata
-from unit.model.tinies import clip, frames_of, hf_logits, picture, request, row, small_policy
+from unit.model.tinies import (
+    chained_positions,
+    clip,
+    frames_of,
+    hf_logits,
+    picture,
+    request,
+    row,
+    small_policy,
+)
 
 from m2r_train.core.packing import pack_rows
 from m2r_train.model.policy import Policy
@@ -71,14 +80,7 @@ def test_a_prompt_is_what_the_processor_makes_of_the_conversation(policy: Policy
     assert encoded["second_per_grid_ts"].tolist() == [
         seconds_per_grid(policy.processor.video_processor)
     ]
-    expected, _ = policy.module.model.get_rope_index(
-        encoded["input_ids"],
-        mm_token_type_ids=encoded["mm_token_type_ids"],
-        image_grid_thw=encoded["image_grid_thw"],
-        video_grid_thw=encoded["video_grid_thw"],
-        second_per_grid_ts=encoded["second_per_grid_ts"],
-    )
-    assert torch.equal(asked.prompt.positions, expected[:, 0])
+    assert torch.equal(asked.prompt.positions, chained_positions(policy, encoded)[:, 0])
     assert asked.prompt.tokens[asked.prompt.prefix_length - 1] == policy.vision_end
 
 

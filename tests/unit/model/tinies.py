@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -127,7 +128,35 @@ def hf_inputs(policy: Policy, asked: Request, completion: tuple[int, ...] = ()) 
             (ids == token).int() for token in (policy.image_token, policy.video_token)
         )
         inputs["mm_token_type_ids"] = images + 2 * videos
+    if clips:
+        inputs["position_ids"] = chained_positions(policy, inputs)
     return inputs
+
+
+def chained_positions(policy: Policy, inputs: dict[str, Any]) -> Tensor:
+    """Rope positions (3, 1, P) by transformers, a picture or clip at a time.
+
+    Since 5.3 its own go on behind a clip's larger side, also where the clip lasts longer (ADR 9).
+    So each part, text up to the end of a picture or clip, is asked about alone, and put behind the
+    largest position of the part before it.
+    """
+    ids, kinds = inputs["input_ids"][0], inputs["mm_token_type_ids"][0]
+    ends = [i + 1 for i in range(len(kinds) - 1) if kinds[i] > 0 and kinds[i + 1] == 0]
+    names = {1: ("image_grid_thw", []), 2: ("video_grid_thw", ["second_per_grid_ts"])}
+    seen = {1: 0, 2: 0}
+    parts: list[Tensor] = []
+    for start, end in pairwise([0, *ends, len(kinds)]):
+        kind, given = int(kinds[start:end].max()), dict[str, Any]()
+        if kind:
+            grid, more = names[kind]
+            for name in (grid, *more):
+                given[name] = inputs[name][seen[kind] : seen[kind] + 1]
+            seen[kind] += 1
+        own, _ = policy.module.model.get_rope_index(
+            ids[None, start:end], mm_token_type_ids=kinds[None, start:end], **given
+        )
+        parts.append(own + (int(parts[-1].max()) + 1 if parts else 0))
+    return torch.cat(parts, dim=-1)
 
 
 def frames_of(shown: Clip) -> Tensor:

@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
-from unit.model.tinies import picture, request, small_policy
+from unit.model.tinies import clip, picture, request, small_policy
 
 from m2r_train.rollout.vllm_engine import unexpanded, waves
 from m2r_train.rollout.vllm_hosts import Colocated, OnCpu
@@ -70,15 +70,16 @@ def test_the_stream_has_every_parameter_once_and_is_whole_only_while_gathered() 
 
 
 @pytest.mark.parametrize("merge", [1, 2])
-def test_an_unexpanded_prompt_has_one_placeholder_for_each_picture(merge: int) -> None:
+def test_an_unexpanded_prompt_has_one_placeholder_for_each_picture_and_clip(merge: int) -> None:
     policy = small_policy(merge=merge)
-    asked = request(policy, "how many?", picture(32, 16), picture(16, 48, 1))
-    short = unexpanded(asked.prompt, policy.image_token, policy.merge)
-    assert short.count(policy.image_token) == 2
-    kept = [t for t in asked.prompt.tokens if t != policy.image_token]
-    assert [t for t in short if t != policy.image_token] == kept
+    visual = {policy.image_token, policy.video_token}
+    asked = request(policy, "how many?", picture(32, 16), picture(16, 48, 1), clip(5, 32, 16))
+    short = unexpanded(asked.prompt, visual, policy.merge)
+    assert (short.count(policy.image_token), short.count(policy.video_token)) == (2, 1)
+    kept = [t for t in asked.prompt.tokens if t not in visual]
+    assert [t for t in short if t not in visual] == kept
     text = request(policy, "so?").prompt
-    assert unexpanded(text, policy.image_token, policy.merge) == list(text.tokens)
+    assert unexpanded(text, visual, policy.merge) == list(text.tokens)
 
 
 @given(st.lists(st.integers(1, 50), min_size=1), st.one_of(st.none(), st.integers(1, 120)))

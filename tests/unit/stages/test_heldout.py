@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
-from unit.data.photos import encoded
 from unit.model.tinies import sample
 from unit.stages.training_runs import (
     STEPS,
@@ -21,9 +18,6 @@ from unit.stages.training_runs import (
     sft_spec,
 )
 
-from m2r_train.api.errors import ConfigError
-from m2r_train.rollout.sampler import InProcessSampler
-from m2r_train.stages import rlvr
 from m2r_train.stages.heldout import chosen
 
 pytestmark = pytest.mark.global_rng("transformers makes a model's parameters with the global one")
@@ -75,24 +69,6 @@ def test_the_loss_is_that_of_training_on_the_same_tokens(tmp_path: Path) -> None
     run("SFTJob", tmp_path / "run", spec)
     for step in history(tmp_path / "run")[:-1]:
         assert step["eval_loss"] == pytest.approx(step["loss"], rel=1e-5)
-
-
-def test_a_video_that_the_rollout_engine_cannot_be_shown_is_refused_before_the_first_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        rlvr, "rollout_engine", lambda _name, policy, _look: InProcessSampler(policy)
-    )
-    _, spec = evaluated("RLVRJob", tmp_path)
-    held = tmp_path / "held"
-    held.mkdir()
-    (held / "frame.png").write_bytes(encoded(Image.new("RGB", (28, 28))))
-    film = {"id": "film", "question": "How many?", "answer": "3", "video": ["frame.png"] * 2}
-    (held / "all.jsonl").write_text(json.dumps(film) + "\n")
-    spec["evaluation"]["dataset"] = {"uri": held.as_uri()}
-    spec["rollout"]["engine"] = "vllm"
-    with pytest.raises(ConfigError, match=r"^spec\.rollout\.engine: sample 'film' has a video"):
-        run("RLVRJob", tmp_path / "run", spec)
 
 
 def test_the_samples_are_chosen_by_the_seed_and_not_by_their_order() -> None:

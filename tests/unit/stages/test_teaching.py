@@ -12,11 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 from rich.console import Console
 from teacherserver import Server, grade, serving
 from unit.data.folders import write_lines
-from unit.data.photos import encoded
 
 from m2r_train.api.common import EndpointRef, key_variable
 from m2r_train.api.datasynthesis import DataSynthesisSpec
@@ -28,7 +26,7 @@ from m2r_train.model.policy import Policy, Request
 from m2r_train.model.prompts import SYSTEM_PROMPT
 from m2r_train.rollout.base import Completion, SamplingParams
 from m2r_train.rollout.endpoint import EndpointChat, EndpointDown
-from m2r_train.stages import modelclient, speaking, support, synthesize
+from m2r_train.stages import modelclient, speaking, synthesize
 from m2r_train.stages.context import Context
 from m2r_train.stages.endpoints import EndpointClient, EndpointGrader
 from m2r_train.stages.grading import Turn
@@ -287,55 +285,6 @@ def test_no_endpoint_is_asked_above_what_the_api_takes(monkeypatch: pytest.Monke
         2 * [0.0, 0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
     )
     assert len({asked["seed"] for asked in seen}) == len(seen)
-
-
-def _filmed(tmp_path: Path, numbers: Sequence[int]) -> None:
-    """A dataset in which the questions with these numbers show a video."""
-    own = tmp_path / "own"
-    own.mkdir(parents=True)
-    (own / "frame.png").write_bytes(encoded(Image.new("RGB", (28, 28))))
-    lines: list[dict[str, Any]] = [
-        {"id": f"q{a}", "question": f"What is {a} + 7?", "answer": str(a + 7)}
-        for a in range(QUESTIONS)
-    ]
-    for n in numbers:
-        lines[n]["video"] = ["frame.png", "frame.png"]
-    write_lines(own / "own.jsonl", lines)
-
-
-@pytest.mark.parametrize("who", ["generator", "quality.judge"])
-def test_a_video_of_a_dataset_and_vllm_are_refused_before_anybody_is_asked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, who: str
-) -> None:
-    monkeypatch.setattr(support, "why_no_vllm", lambda: None)
-    _filmed(tmp_path, [5])
-    model = {"model": {"preset": "tiny"}, "engine": "vllm"}
-    with serving(faults=False) as server:
-        fields = asked(server)
-        if who == "generator":
-            fields["generator"] = model
-        else:
-            fields["quality"] = {"judge": model}
-        with pytest.raises(
-            ConfigError, match=rf"^spec\.{who}\.engine: sample 'q5' has a video.*to inprocess"
-        ):
-            synthesize.run(context(tmp_path, **fields))
-        assert not server.seen
-
-
-def test_a_video_that_nobody_is_asked_about_is_no_matter(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(support, "why_no_vllm", lambda: None)
-    drawn: list[SamplingParams] = []
-    engine = lambda _name, policy: FairEngine(policy, drawn)  # noqa: E731
-    monkeypatch.setattr(speaking, "rollout_engine", engine)
-    _filmed(tmp_path, [5])
-    teacher = {"model": {"preset": "tiny"}, "engine": "vllm"}
-    source = {"name": "own", "dataset": {"uri": (tmp_path / "own").as_uri()}}
-    source["splits"] = ["rlvr", "eval"]  # type: ignore[assignment]
-    synthesize.run(context(tmp_path, sources=[source], generator=teacher, outputs=OUTPUTS))
-    assert not drawn
 
 
 class FairEngine:
