@@ -6,7 +6,6 @@ Shapes: P prompt tokens, L packed tokens, N scored tokens, D hidden size, V voca
 from __future__ import annotations
 
 import copy
-import json
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,15 +18,14 @@ from torch import Tensor
 from transformers import (
     AutoProcessor,
     GenerationConfig,
-    Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
 )
 
-from m2r_train.api.errors import ConfigError
 from m2r_train.core.linear import linear_logprobs
 from m2r_train.core.packing import PackedRows
 from m2r_train.core.records import Sample
 from m2r_train.model.attention import use_rows
+from m2r_train.model.folders import check_folder
 from m2r_train.model.lora import Adapters, merged_state, plain
 from m2r_train.model.prompts import SYSTEM_PROMPT, messages
 from m2r_train.model.sight import Sight, tokens_of
@@ -42,8 +40,6 @@ from m2r_train.model.vision import (
     seconds_per_grid,
     visual_tokens,
 )
-
-_REFUSED_SUFFIXES = {".py", ".pkl", ".pickle", ".pt", ".pth", ".bin"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,35 +361,6 @@ def rope_positions(
             position += n - i
             i = n
     return torch.cat(parts, dim=1)
-
-
-def check_folder(folder: Path) -> None:
-    """Refuse anything that is not a plain Qwen2.5-VL folder, before any loader sees it."""
-    config_file = folder / "config.json"
-    if not config_file.is_file():
-        raise ConfigError(f"model {folder}: no config.json; give a Hugging Face model folder")
-    try:
-        config = json.loads(config_file.read_text())
-    except ValueError as error:
-        raise ConfigError(f"model {folder}: config.json is not JSON ({error})") from error
-    model_type = config.get("model_type") if isinstance(config, dict) else None
-    if model_type != Qwen2_5_VLConfig.model_type:
-        raise ConfigError(
-            f"model {folder}: model_type is {model_type!r}; "
-            f"only {Qwen2_5_VLConfig.model_type!r} checkpoints can be trained"
-        )
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in _REFUSED_SUFFIXES:
-            raise ConfigError(
-                f"model {folder}: {file.name} can run code when loaded; "
-                "keep only safetensors and JSON"
-            )
-        if file.name.endswith("config.json") and b'"auto_map"' in file.read_bytes():
-            raise ConfigError(
-                f"model {folder}: {file.name} has auto_map; code in checkpoints is refused"
-            )
-    if not any(folder.glob("*.safetensors")):
-        raise ConfigError(f"model {folder}: no *.safetensors; convert the weights")
 
 
 def _visual(processor: Any) -> tuple[str, str]:

@@ -1,22 +1,19 @@
 """Rollouts by vLLM, in this process, with the policy's weights pushed into it after every update.
 
-The only module that imports vllm (an optional dependency). A completion is a function of the
-weights, the prompt's seed and the sample's number; how far that holds when other prompts share the
-batch is up to vLLM's kernels, whose sums may differ in the last bits with the batch. So caches are
-emptied before each call: a step that is drawn again after a kill, in a fresh process, is the same
-step. Pictures and clips are given once, as such, with prompts whose placeholders are not expanded;
-what vLLM expands them to is held against the trainer's own tokens.
+A completion is a function of the weights, the prompt's seed and the sample's number; how far that
+holds when other prompts share the batch is up to vLLM's kernels, whose sums may differ in the last
+bits with the batch. So caches are emptied before each call: a step that is drawn again after a
+kill, in a fresh process, is the same step. Pictures and clips are given once, as such, with prompts
+whose placeholders are not expanded; what vLLM expands them to is held against the trainer's own
+tokens.
 """
 
 from __future__ import annotations
 
 import copy
 import gc
-import os
-import random
-import weakref
-from collections.abc import Callable, Iterator, Sequence, Set
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence, Set
+from contextlib import nullcontext
 from itertools import pairwise
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -31,16 +28,10 @@ from m2r_train.model.vision import FRAMES_PER_SECOND, Clip
 from m2r_train.rollout.available import why_no_vllm
 from m2r_train.rollout.base import Completion, SamplingParams
 from m2r_train.rollout.vllm_hosts import Colocated, Host, OnCpu
+from m2r_train.rollout.vllm_start import end, forget, longest, only, start, token_bytes
 from m2r_train.rollout.weights import Gather, stream
 
 MEMORY_RATIO: Final = 0.45
-_LONGEST: Final = 32768  # tokens of prompt and completion, where the model allows as many
-_ENVIRONMENT: Final = {
-    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",  # weights are handed over by reference
-    "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_CPU_OMP_THREADS_BIND": "nobind",  # threads are the run's, see `use_threads`
-    "VLLM_LOGGING_LEVEL": "ERROR",
-}
 
 
 class VllmEngine:
@@ -51,11 +42,8 @@ class VllmEngine:
     between two calls of ``generate``, and takes the weights as they are when it wakes: a policy
     must not be trained between ``update_weights`` and what is drawn from it.
 
-    vLLM keeps much of its state in the process, so there is one engine at a time: a new one closes
-    that before it.
+    There is one engine at a time in a process: a new one closes that before it.
     """
-
-    _open: weakref.ref[VllmEngine] | None = None
 
     def __init__(
         self,
@@ -72,19 +60,19 @@ class VllmEngine:
         if host is None:
             host = Colocated(MEMORY_RATIO) if torch.cuda.is_available() else OnCpu()
         self._host = host
-        last = VllmEngine._open() if VllmEngine._open is not None else None
-        if last is not None:
-            last.close()
-        VllmEngine._open = weakref.ref(self)
-        text = policy.module.config.text_config
-        self._longest = min(_LONGEST, text.max_position_embeddings)
+        only(self)
+        self._longest = longest(policy.module.config)
         self._folder = TemporaryDirectory(prefix="m2r-vllm-")  # vLLM reads it when it likes
         _save_without_weights(policy, Path(self._folder.name))
-        self._llm = _start(
+        self._llm = start(
             self._folder.name,
-            dtype=str(policy.module.dtype).removeprefix("torch."),
-            max_model_len=self._longest,
-            **host.settings(_token_bytes(policy), self._longest),
+            policy.module.dtype,
+            self._longest,
+            load_format="dummy",  # weights come with the first update
+            logprobs_mode="processed_logprobs",  # of the distribution that is drawn from
+            limit_mm_per_prompt={"video": 1},
+            mm_device_do_normalize=False,  # by the processor, as in training: see the ADR
+            **host.settings(token_bytes(policy.module.config, policy.module.dtype), self._longest),
         )
         host.rest(self._llm)
         self._current = False
@@ -96,7 +84,7 @@ class VllmEngine:
         away from the engine that follows.
         """
         if hasattr(self, "_llm"):
-            self._llm.llm_engine.engine_core.shutdown()
+            end(self._llm)
             del self._llm
             gc.collect()
 
@@ -111,15 +99,15 @@ class VllmEngine:
         """See ``RolloutEngine.generate``. Raises ``ConfigError`` for a prompt that is too long."""
         if not requests:
             return []
-        longest = max(len(r.prompt.tokens) for r in requests) + params.max_tokens
-        if longest > self._longest:
+        most = max(len(r.prompt.tokens) for r in requests) + params.max_tokens
+        if most > self._longest:
             raise ConfigError(
-                f"a prompt and maxCompletionTokens make {longest} tokens, and vllm takes "
+                f"a prompt and maxCompletionTokens make {most} tokens, and vllm takes "
                 f"{self._longest} of this model; lower maxCompletionTokens, or shorten prompts"
             )
         if not self._current:
             self.update_weights()
-        self._forget()
+        forget(self._llm)
         try:
             with self._host.awake():
                 outputs: list[Any] = []
@@ -189,16 +177,6 @@ class VllmEngine:
             for one in sorted(output.outputs, key=lambda one: one.index)
         ]
 
-    def _forget(self) -> None:
-        """Drop what was computed from other weights, or beside other prompts.
-
-        The worker forgets its pictures when weights are loaded, the scheduler does not, and vLLM
-        dies of it when one of them comes again (seen in 0.32).
-        """
-        self._llm.reset_prefix_cache()
-        self._llm.reset_mm_cache()
-        self._llm.llm_engine.reset_encoder_cache()
-
 
 def waves(lengths: Sequence[int], budget: int | None) -> list[slice]:
     """Runs of items, each of at most ``budget`` in all; an item longer than it is one of its own.
@@ -243,59 +221,9 @@ def _video(clip: Clip) -> tuple[np.ndarray, dict[str, Any]]:
     return frames, times
 
 
-def _start(folder: str, **settings: Any) -> Any:
-    """An ``LLM`` with weights still to come. Leaves the process's own settings as they were."""
-    os.environ.update({k: v for k, v in _ENVIRONMENT.items() if k not in os.environ})
-    with _settings_kept():
-        import vllm  # noqa: PLC0415 - optional, and it reads the environment when imported
-
-        return vllm.LLM(
-            folder,
-            load_format="dummy",
-            trust_remote_code=False,
-            generation_config="vllm",  # nothing but what each request says
-            logprobs_mode="processed_logprobs",  # of the distribution that is drawn from
-            limit_mm_per_prompt={"video": 1},
-            mm_device_do_normalize=False,  # by the processor, as in training: see the ADR
-            mm_processor_cache_gb=0,  # it grows for ever, and a picture comes once a step
-            distributed_executor_backend=_executor(),
-            disable_log_stats=True,
-            seed=0,
-            **settings,
-        )
-
-
-def _executor() -> str:
-    """Of several processes that torchrun has started, each has an engine of its own."""
-    return "external_launcher" if int(os.environ.get("WORLD_SIZE", "1")) > 1 else "uni"
-
-
-@contextmanager
-def _settings_kept() -> Iterator[None]:
-    """vLLM seeds the global generators, and takes ``torch.set_num_threads`` away on a CPU."""
-    set_threads, threads = torch.set_num_threads, torch.get_num_threads()
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])
-        torch.set_rng_state(states[2])
-        torch.set_num_threads = set_threads
-        set_threads(threads)
-
-
 def _save_without_weights(policy: Policy, folder: Path) -> None:
     """The policy's configuration and processor, as vLLM reads them from a folder."""
     config = copy.deepcopy(policy.module.config)
     config.architectures = [type(policy.module).__name__]
     config.save_pretrained(folder)
     policy.processor.save_pretrained(folder)
-
-
-def _token_bytes(policy: Policy) -> int:
-    """What keys and values of one token take, in bytes."""
-    text: Any = policy.module.config.text_config
-    head = text.hidden_size // text.num_attention_heads
-    width: int = policy.module.dtype.itemsize
-    return int(2 * text.num_hidden_layers * text.num_key_value_heads * head * width)

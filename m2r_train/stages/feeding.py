@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from PIL import Image
 
 from m2r_train.api.errors import DataError
 from m2r_train.core.packing import Branch, Row
@@ -65,10 +66,13 @@ def request(prompt: Prompt, sample: Sample) -> Request:
 
 def shown(images: Sequence[bytes], video: Sequence[bytes] | None) -> tuple[Picture, ...]:
     """Decoded pictures and then the clip: the order of a prompt's placeholders."""
-    pictures = tuple(decode(data) for data in images)
-    if video is None:
-        return pictures
-    return (*pictures, Clip(tuple(decode(data) for data in video)))
+    pictures = stills(images)
+    return pictures if video is None else (*pictures, Clip(stills(video)))
+
+
+def stills(images: Sequence[bytes]) -> tuple[Image.Image, ...]:
+    """Decoded pictures, in order."""
+    return tuple(decode(data) for data in images)
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,11 @@ class Inputs:
         with naming(f"spec.{path}"):
             return models.load(self._fetch(path), spec)
 
+    def model_folder(self, path: str) -> Path:
+        """The folder of a model that ``spec.<path>`` points at, whatever model it is."""
+        with naming(f"spec.{path}"):
+            return self._fetch(path)
+
     def samples(
         self, path: str, ref: DatasetRef, split: str, source: str | None = None
     ) -> list[Sample]:

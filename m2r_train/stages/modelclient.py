@@ -15,11 +15,11 @@ from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
 from m2r_train.stages.grading import VERDICT_TOKENS, Turn
 from m2r_train.stages.replies import Question
-from m2r_train.stages.speaking import Speaker
+from m2r_train.stages.speaking import speaker
 
 
 class ModelClient:
-    """Implements ``Client``: a Qwen2.5-VL folder by vLLM or the in-process sampler.
+    """Implements ``Client``: a model folder by vLLM or the in-process sampler.
 
     Replies are a function of the seed and the question.
     """
@@ -27,7 +27,7 @@ class ModelClient:
     def __init__(self, ctx: Context, path: str, ref: ModelRef, engine: Engine) -> None:
         """Raises ConfigError for a folder that is no such model."""
         self._seed = ctx.seed
-        self._speaker = Speaker(ctx, path, ref, engine, system=None)
+        self._speaker = speaker(ctx, path, ref, engine, system=None)
 
     def answer(self, requests: Sequence[Question], keep: Callable[[int, str], None]) -> None:
         """See ``Client.answer``."""
@@ -51,7 +51,7 @@ class ModelGrader:
     def __init__(self, ctx: Context, path: str, ref: ModelRef, engine: Engine) -> None:
         """Raises ConfigError for a folder that is no such model."""
         self._seed = ctx.seed
-        self._speaker = Speaker(ctx, path, ref, engine, system=None)
+        self._speaker = speaker(ctx, path, ref, engine, system=None)
 
     def __call__(self, turns: Sequence[Turn]) -> list[str]:
         """See ``Grader``."""

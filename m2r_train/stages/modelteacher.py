@@ -11,18 +11,18 @@ from m2r_train.core.rng import derive_seed
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.stages.context import Context
 from m2r_train.stages.endpoints import teacher_prompt
-from m2r_train.stages.speaking import Speaker
+from m2r_train.stages.speaking import speaker
 
 
 class ModelTeacher:
-    """Implements ``Teacher``: a Qwen2.5-VL folder, by vLLM or the in-process sampler."""
+    """Implements ``Teacher``: a model folder, by vLLM or the in-process sampler."""
 
     def __init__(self, ctx: Context, spec: DataSynthesisSpec) -> None:
         """Raises ConfigError for a folder that is no such model, or that would drop the prompt."""
         generator = spec.generator
         assert generator.model is not None
         self._seed = ctx.seed
-        self._speaker = Speaker(
+        self._speaker = speaker(
             ctx,
             "generator.model",
             generator.model,

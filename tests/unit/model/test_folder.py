@@ -13,7 +13,8 @@ from transformers import AutoModelForImageTextToText, AutoProcessor
 from unit.model.tinies import hf_inputs, picture, request, sample, small_policy
 
 from m2r_train.api.errors import ConfigError
-from m2r_train.model.policy import Extent, Policy, check_folder
+from m2r_train.model.folders import check_folder
+from m2r_train.model.policy import Extent, Policy
 
 
 @pytest.fixture(scope="module")

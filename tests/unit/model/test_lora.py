@@ -13,8 +13,9 @@ from unit.model.tinies import generator, picture, request, row, small_policy
 
 from m2r_train.api.errors import ConfigError
 from m2r_train.core.packing import pack_rows
+from m2r_train.model.folders import check_folder
 from m2r_train.model.lora import Adapters, LoraLinear, is_adapter, merged_state
-from m2r_train.model.policy import Policy, check_folder
+from m2r_train.model.policy import Policy
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.rollout.sampler import InProcessSampler
 from m2r_train.rollout.weights import stream

@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 from teacherserver import Server, grade, serving
 from unit.data.folders import write_lines
+from unit.rollout.talkers import reader
 
 from m2r_train.api.common import EndpointRef, key_variable
 from m2r_train.api.datasynthesis import DataSynthesisSpec
@@ -25,6 +26,7 @@ from m2r_train.model import tiny
 from m2r_train.model.policy import Policy, Request
 from m2r_train.model.prompts import SYSTEM_PROMPT
 from m2r_train.rollout.base import Completion, SamplingParams
+from m2r_train.rollout.chats import Asked, InProcessChats
 from m2r_train.rollout.endpoint import EndpointChat, EndpointDown
 from m2r_train.stages import modelclient, speaking, synthesize
 from m2r_train.stages.context import Context
@@ -216,6 +218,31 @@ def test_a_model_in_the_run_teaches_and_the_rules_judge(tmp_path: Path) -> None:
     chains = manifest["teaching"]["chains"]
     assert chains["written"] == 2 * QUESTIONS == sum(chains.values()) - chains["written"]
     assert manifest["prompts"] == {"teacher": SYSTEM_PROMPT}
+
+
+def test_any_model_teaches_and_judges_by_its_own_template(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes noise; what counts is whose words it was shown."""
+    heard: list[Asked] = []
+    reply = InProcessChats.reply
+
+    def listened(self: Any, asked: Sequence[Asked], *more: Any) -> Any:
+        heard.extend(asked)
+        return reply(self, asked, *more)
+
+    monkeypatch.setattr(InProcessChats, "reply", listened)
+    folder = {"uri": reader(tmp_path / "model").as_uri()}
+    teacher = {"model": folder, "chainsPerQuestion": 2, "maxCompletionTokens": 8}
+    teacher["prompt"] = "Reason like a carpenter."
+    asked = context(tmp_path, generator=teacher, outputs=OUTPUTS)
+    asked.run_spec.inputs["generator.model"] = RunInput(uri=folder["uri"])
+    synthesize.run(asked)
+    manifest = json.loads((tmp_path / "run" / "dataset" / "manifest.json").read_text())
+    assert manifest["teaching"]["chains"]["written"] == 2 * QUESTIONS
+    assert manifest["prompts"] == {"teacher": "Reason like a carpenter."}
+    assert len(heard) == QUESTIONS
+    assert {one.turns[0]["content"] for one in heard} == {"Reason like a carpenter."}
 
 
 class Listener:
