@@ -151,7 +151,9 @@ class Run:
         """What somebody with the same prompts would write with vLLM alone."""
         import vllm
 
-        self._vllm._forget()
+        from m2r_train.rollout.vllm_start import forget
+
+        forget(self._vllm._llm)
         outputs = self._vllm._llm.generate(
             [self._vllm._given(r) for r in requests],
             [

@@ -11,11 +11,15 @@ RequestT_contra = TypeVar("RequestT_contra", contravariant=True)
 
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
-    """How completions are drawn; ``temperature`` 0 is greedy, and then ``samples`` is 1."""
+    """How completions are drawn; ``temperature`` 0 is greedy, and then ``samples`` is 1.
+
+    ``schema`` is a JSON schema that vLLM binds completions to; the in-process sampler does not.
+    """
 
     samples: int
     temperature: float
     max_tokens: int
+    schema: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from m2r_train.rollout.available import why_no_vllm
 from m2r_train.rollout.base import SamplingParams
 from m2r_train.rollout.chats import Asked, ChatFolder
 from m2r_train.rollout.vllm_hosts import OnCpu
-from m2r_train.rollout.vllm_start import end, forget, longest, only, start, token_bytes
+from m2r_train.rollout.vllm_start import bound, end, forget, longest, only, start, token_bytes
 
 _MEMORY_RATIO: Final = 0.85  # of a GPU that nothing else of the run uses meanwhile
 _SEEN_TOGETHER: Final = 8  # questions with pictures, on a CPU: see `OnCpu`
@@ -100,6 +100,7 @@ def _sampling(seed: int, params: SamplingParams) -> Any:
         top_k=0,
         max_tokens=params.max_tokens,
         detokenize=False,
+        structured_outputs=bound(params.schema),
     )
 
 

@@ -28,7 +28,7 @@ from m2r_train.model.vision import FRAMES_PER_SECOND, Clip
 from m2r_train.rollout.available import why_no_vllm
 from m2r_train.rollout.base import Completion, SamplingParams
 from m2r_train.rollout.vllm_hosts import Colocated, Host, OnCpu
-from m2r_train.rollout.vllm_start import end, forget, longest, only, start, token_bytes
+from m2r_train.rollout.vllm_start import bound, end, forget, longest, only, start, token_bytes
 from m2r_train.rollout.weights import Gather, stream
 
 MEMORY_RATIO: Final = 0.45
@@ -162,6 +162,7 @@ class VllmEngine:
             logprobs=0,  # of the sampled token alone
             flat_logprobs=True,
             detokenize=False,
+            structured_outputs=bound(params.schema),
         )
 
     def _completions(self, output: Any, request: Request) -> list[Completion]:

@@ -1,6 +1,6 @@
 """vLLM started in this process, and what its engines here have in common.
 
-One of two modules that import vllm, an optional dependency.
+vllm is an optional dependency: modules called ``vllm_*`` import it, and only when they are used.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def start(folder: str, dtype: torch.dtype, longest: int, **settings: Any) -> Any
             mm_processor_cache_gb=0,  # it grows for ever, and a picture comes once a step
             distributed_executor_backend=_executor(),
             disable_log_stats=True,
+            structured_outputs_config={"backend": "xgrammar", "disable_any_whitespace": True},
             seed=0,
             **settings,
         )
@@ -85,6 +86,13 @@ def _settings_kept() -> Iterator[None]:
         torch.set_rng_state(states[2])
         torch.set_num_threads = set_threads
         set_threads(threads)
+
+
+def bound(schema: str | None) -> Any:
+    """What binds a completion to a JSON schema, as ``vllm.SamplingParams`` takes it."""
+    from vllm.sampling_params import StructuredOutputsParams  # noqa: PLC0415 - optional
+
+    return None if schema is None else StructuredOutputsParams(json=schema)
 
 
 def end(llm: Any) -> None:

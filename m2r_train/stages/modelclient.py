@@ -5,10 +5,12 @@ There is no system turn: that of training asks for tags around the answer.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 from m2r_train.api.common import Engine
 from m2r_train.api.refs import ModelRef
+from m2r_train.core import judging
 from m2r_train.core.records import Sample
 from m2r_train.core.rng import derive_seed
 from m2r_train.rollout.base import SamplingParams
@@ -16,6 +18,8 @@ from m2r_train.stages.context import Context
 from m2r_train.stages.grading import VERDICT_TOKENS, Turn
 from m2r_train.stages.replies import Question
 from m2r_train.stages.speaking import speaker
+
+_SCHEMA = json.dumps(judging.SCHEMA)
 
 
 class ModelClient:
@@ -46,7 +50,10 @@ class ModelClient:
 
 
 class ModelGrader:
-    """Implements ``Grader``: a judge of chains, shown the question's pictures."""
+    """Implements ``Grader``: a judge of chains, shown the question's pictures.
+
+    vLLM binds its output to the verdict's schema.
+    """
 
     def __init__(self, ctx: Context, path: str, ref: ModelRef, engine: Engine) -> None:
         """Raises ConfigError for a folder that is no such model."""
@@ -59,7 +66,7 @@ class ModelGrader:
         replies = self._speaker.say(
             [_shown(turn) for turn in turns],
             [derive_seed(self._seed, *turn.path) for turn in turns],
-            SamplingParams(1, warmth, VERDICT_TOKENS),
+            SamplingParams(1, warmth, VERDICT_TOKENS, _SCHEMA),
         )
         return [reply for [reply] in replies]
 

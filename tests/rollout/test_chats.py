@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,6 +54,22 @@ def test_replies_are_functions_of_the_seed_and_the_number(
     assert [len(group) for group in first] == [4] * len(questions)
     assert len(set(first[0])) > 1
     assert list(chats.reply(questions[:1], [7], SAMPLED)) != first[:1]
+
+
+def test_a_schema_binds_what_noise_writes(
+    both: tuple[VllmChats, InProcessChats, list[Asked]],
+) -> None:
+    chats, _, questions = both
+    schema = {
+        "type": "object",
+        "properties": {"score": {"type": "integer", "minimum": 0, "maximum": 5}},
+        "required": ["score"],
+        "additionalProperties": False,
+    }
+    params = SamplingParams(4, 1.0, 60, json.dumps(schema))
+    for group in chats.reply(questions, range(len(questions)), params):
+        for reply in group:
+            assert json.loads(reply)["score"] in range(6)
 
 
 def test_a_question_that_is_too_long_is_refused(

@@ -6,6 +6,7 @@ nats. Both compute in float32, so all there may be is rounding.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -137,6 +138,14 @@ def test_a_prompt_that_both_sides_lay_out_differently_is_never_trained_on(rig: R
     wrong = Prompt(one_less, whole.positions[:, 1:], whole.grids, whole.prefix_length)
     with pytest.raises(AssertionError, match="lay out a prompt differently"):
         rig.engine.generate([Request(wrong, asked.images)], [1], SAMPLED)
+
+
+def test_a_schema_binds_completions(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rig.policy, "stop_tokens", (rig.policy.end_of_turn,))
+    schema = json.dumps({"enum": ["left", "right"]})
+    groups = rig.draw(SamplingParams(samples=5, temperature=1.3, max_tokens=24, schema=schema))
+    told = {json.loads(rig.policy.decode(c.tokens)) for group in groups for c in group}
+    assert told == {"left", "right"}
 
 
 def test_a_stop_request_leaves_no_request_behind(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from m2r_train.api.common import EndpointRef, key_variable
 from m2r_train.api.datasynthesis import DataSynthesisSpec
 from m2r_train.api.errors import ConfigError
 from m2r_train.api.runspec import RunInput, RunMetadata, RunSpec, RunStorage, resolved
+from m2r_train.core import judging
 from m2r_train.data.parquet import read_shard
 from m2r_train.model import tiny
 from m2r_train.model.policy import Policy, Request
@@ -356,6 +357,7 @@ def test_a_model_in_the_run_judges_when_all_chains_are_written(
         assert second.done == 6  # three parts, written and judged
         synthesize.run(context(tmp_path / "endpoint", **asked(server)))
     assert {p.temperature for p in drawn} == {0.0, 0.5}
+    assert {p.schema for p in drawn} == {json.dumps(judging.SCHEMA)}
     folder, other = (tmp_path / at / "run" / "dataset" for at in (".", "endpoint"))
     assert _shards(folder) == _shards(other)
     manifest = json.loads((folder / "manifest.json").read_text())
