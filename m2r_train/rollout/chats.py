@@ -81,6 +81,22 @@ class ChatFolder:
                 f"model {path}: no chat template; give a model that was tuned to converse"
             )
         self.reads_system = self._reads_system()
+        self.stop_tokens = self._stop_tokens()
+
+    def _stop_tokens(self) -> tuple[int, ...]:
+        """Tokens that end a reply: often several, of which the tokenizer knows one."""
+        told: Any = None
+        if (self.path / "generation_config.json").is_file():
+            told = GenerationConfig.from_pretrained(self.path, local_files_only=True).eos_token_id
+        listed = [told] if isinstance(told, int) else list(told or [])
+        last = self.tokenizer.eos_token_id
+        return tuple(dict.fromkeys([*listed, *([] if last is None else [last])]))
+
+    def decode(self, tokens: Sequence[int]) -> str:
+        """The text of a reply, without what ended it and without special tokens."""
+        kept = [token for token in tokens if token not in self.stop_tokens]
+        text: str = self.tokenizer.decode(kept, skip_special_tokens=True)
+        return text
 
     def _reads_system(self) -> bool:
         """Whether a system turn makes a difference; some templates refuse it."""
@@ -161,22 +177,17 @@ class InProcessChats:
             )
 
     def _one(self, inputs: Any, seed: int, params: SamplingParams) -> str:
-        own = self._module.generation_config
-        tokenizer = self.folder.tokenizer
-        end = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
-        pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else end
+        stops = list(self.folder.stop_tokens)
         config = GenerationConfig(
-            do_sample=False, max_new_tokens=params.max_tokens, eos_token_id=end,
-            pad_token_id=pad if isinstance(pad, int) else pad[0],
+            do_sample=False, max_new_tokens=params.max_tokens, eos_token_id=stops or None,
+            pad_token_id=stops[0] if stops else 0,
         )  # fmt: skip
         drawn = [_Drawn(seed, params.temperature)] if params.temperature > 0 else []
         with torch.no_grad():
             out = self._module.generate(
                 **inputs, generation_config=config, logits_processor=LogitsProcessorList(drawn)
             )
-        told = out[0, inputs["input_ids"].shape[1] :]
-        text: str = tokenizer.decode(told, skip_special_tokens=True)
-        return text
+        return self.folder.decode(out[0, inputs["input_ids"].shape[1] :].tolist())
 
 
 class _Drawn(LogitsProcessor):  # type: ignore[misc]

@@ -64,7 +64,7 @@ class VllmChats:
             together = _SEEN_TOGETHER
         for at in range(0, len(asked), max(together, 1)):
             some = slice(at, at + together)
-            yield from self._some(asked[some], [_sampling(s, params) for s in seeds[some]])
+            yield from self._some(asked[some], [self._sampling(s, params) for s in seeds[some]])
 
     def _some(self, asked: Sequence[Asked], params: list[Any]) -> list[list[str]]:
         turns = [self.folder.written(one, "image_pil") for one in asked]
@@ -78,30 +78,29 @@ class VllmChats:
             raise ConfigError(
                 f"model {self.folder.path}: vllm does not take a question: {_line(error)}"
             ) from error
-        decode = self.folder.tokenizer.decode
         return [
             [
-                decode(one.token_ids, skip_special_tokens=True)
+                self.folder.decode(one.token_ids)
                 for one in sorted(output.outputs, key=lambda one: one.index)
             ]
             for output in outputs
         ]
 
+    def _sampling(self, seed: int, params: SamplingParams) -> Any:
+        """vLLM gives sample g the seed ``seed + g``."""
+        import vllm  # noqa: PLC0415 - optional
 
-def _sampling(seed: int, params: SamplingParams) -> Any:
-    """vLLM gives sample g the seed ``seed + g``."""
-    import vllm  # noqa: PLC0415 - optional
-
-    return vllm.SamplingParams(
-        n=params.samples if params.temperature > 0 else 1,
-        seed=seed >> 1,  # room for the samples' numbers in 63 bits
-        temperature=params.temperature,
-        top_p=1.0,
-        top_k=0,
-        max_tokens=params.max_tokens,
-        detokenize=False,
-        structured_outputs=bound(params.schema),
-    )
+        return vllm.SamplingParams(
+            n=params.samples if params.temperature > 0 else 1,
+            seed=seed >> 1,  # room for the samples' numbers in 63 bits
+            temperature=params.temperature,
+            top_p=1.0,
+            top_k=0,
+            max_tokens=params.max_tokens,
+            stop_token_ids=list(self.folder.stop_tokens),
+            detokenize=False,
+            structured_outputs=bound(params.schema),
+        )
 
 
 def _line(error: Exception) -> str:

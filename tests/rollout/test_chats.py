@@ -43,6 +43,15 @@ def test_greedy_replies_are_those_of_transformers(
     assert len({reply for [reply] in told}) == len(questions)
 
 
+def test_a_reply_ends_at_each_of_the_tokens_that_end_one(tmp_path: Path) -> None:
+    folder = reader(tmp_path, stops=range(0, 250, 7))
+    plain = InProcessChats(folder, torch.float32, torch.device("cpu"))
+    chats = VllmChats(folder, torch.float32)
+    told = list(chats.reply(TEXT, range(3), GREEDY))
+    assert told == list(plain.reply(TEXT, range(3), GREEDY))
+    chats.close()
+
+
 def test_replies_are_functions_of_the_seed_and_the_number(
     both: tuple[VllmChats, InProcessChats, list[Asked]],
 ) -> None:

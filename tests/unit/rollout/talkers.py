@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -27,8 +28,8 @@ NO_SYSTEM = (
 )
 
 
-def reader(folder: Path, template: str | None = TEXT_TEMPLATE) -> Path:
-    """A Llama with a template of its own."""
+def reader(folder: Path, template: str | None = TEXT_TEMPLATE, stops: Sequence[int] = ()) -> Path:
+    """A Llama with a template of its own; ``stops`` end a reply as well as the usual token."""
     tokenizer = tiny_tokenizer(WORDS)
     tokenizer.chat_template = template
     end = tokenizer.convert_tokens_to_ids("<|im_end|>")
@@ -40,6 +41,7 @@ def reader(folder: Path, template: str | None = TEXT_TEMPLATE) -> Path:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         module = LlamaForCausalLM(config).float()
+    module.generation_config.eos_token_id = [end, *stops]
     module.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -40,20 +40,38 @@ def asked(question: str, *pictures: int, system: str | None = "so") -> Asked:
     return Asked(messages(sample(question, images=(b"",) * len(shown)), (), system), shown)
 
 
-def test_a_greedy_reply_is_that_of_the_model_by_its_own_template(text: InProcessChats) -> None:
-    [[told]] = text.reply([asked("how many?")], [1], GREEDY)
-    prompt = "<|im_start|>system: so<|im_end|><|im_start|>user: how many?<|im_end|><|im_start|>"
-    tokenizer = text.folder.tokenizer
-    ids = tokenizer(prompt, add_special_tokens=False, return_tensors="pt")["input_ids"]
-    module = AutoModelForCausalLM.from_pretrained(text.folder.path).eval()
+def greedy(model: InProcessChats, question: str) -> list[int]:
+    """The likeliest tokens behind a question, whatever they are."""
+    prompt = f"<|im_start|>system: so<|im_end|><|im_start|>user: {question}<|im_end|><|im_start|>"
+    tokens = model.folder.tokenizer(prompt, add_special_tokens=False, return_tensors="pt")
+    ids, start = tokens["input_ids"], tokens["input_ids"].shape[1]
+    module = AutoModelForCausalLM.from_pretrained(model.folder.path).eval()
     for _ in range(GREEDY.max_tokens):
         with torch.no_grad():
             following = module(ids).logits[:, -1].argmax(-1, keepdim=True)
         ids = torch.cat([ids, following], dim=1)
-        if int(following) == tokenizer.eos_token_id:
-            break
-    drawn = ids[0, -GREEDY.max_tokens :]
-    assert told and told == tokenizer.decode(drawn, skip_special_tokens=True)
+    drawn: list[int] = ids[0, start:].tolist()
+    return drawn
+
+
+def test_a_greedy_reply_is_that_of_the_model_by_its_own_template(text: InProcessChats) -> None:
+    [[told]] = text.reply([asked("how many?")], [1], GREEDY)
+    tokens = greedy(text, "how many?")
+    assert told and text.folder.stop_tokens[0] not in tokens
+    assert told == text.folder.tokenizer.decode(tokens)
+
+
+def test_a_reply_ends_at_each_of_the_tokens_that_end_one(
+    text: InProcessChats, tmp_path: Path
+) -> None:
+    """As a Llama 3 does, whose tokenizer knows one of its three."""
+    tokens = greedy(text, "how many?")
+    third = tokens[2]
+    assert third not in tokens[:2]
+    ends = chats(reader(tmp_path, stops=[third]))
+    assert ends.folder.stop_tokens == (text.folder.stop_tokens[0], third)
+    [[short]] = ends.reply([asked("how many?")], [1], GREEDY)
+    assert short == text.folder.tokenizer.decode(tokens[:2])
 
 
 @pytest.mark.parametrize("which", ["text", "eyes"])
