@@ -32,6 +32,7 @@ from m2r_train.telemetry.rules import ALERTS, Alert
 ROOT = Path(__file__).resolve().parent.parent
 QUICKSTART = ROOT / "examples" / "quickstart"
 NAMES = ("data", "sft", "curriculum", "rlvr")
+KINDS = {"data": "DataSynthesisJob", "sft": "SFTJob", "rlvr": "RLVRJob"}  # those that are watched
 BLIND = {"M2RIdleGPU": "dcgm-exporter's series; this machine has no GPU"}
 _SERIES = re.compile(r"\b(?:m2r_[a-z_]+|namespace_run_kind_run:[a-z0-9_:]+)\b")
 FIRST_STEPS = 20  # of the run whose inputs the watched one reads; at least its warm-up
@@ -76,7 +77,11 @@ def main() -> int:
         golden = run(m2r, manifests, (home / "store").as_uri())
         rules = ROOT / "charts" / "m2r" / "rules.yaml"
         try:
-            with prometheus(home / "prometheus", rules) as server, operator(server):
+            watched = [(kind, name) for name, kind in KINDS.items()]
+            with (
+                prometheus(home / "prometheus", rules) as server,
+                operator(server, running=watched),
+            ):
                 start = time.time()
                 for stage in ("data", "sft"):
                     watch(server, golden, m2r, stage, home / stage, within=LONGEST)

@@ -84,12 +84,18 @@ _QUEUED_SECONDS = 2.0  # in which runs wait for a worker: two points of a panel
 
 
 @contextlib.contextmanager
-def operator(server: Server, taken: Sequence[tuple[str, str]] = ()) -> Iterator[None]:
+def operator(
+    server: Server,
+    taken: Sequence[tuple[str, str]] = (),
+    running: Sequence[tuple[str, str]] = (),
+) -> Iterator[None]:
     """An operator that has some runs, looks at one of them each half second, and is scraped.
 
-    ``taken`` are kinds and names of runs that it tells were taken away again and again.
+    ``taken`` are kinds and names of runs that it tells were taken away again and again, ``running``
+    of those that never were.
     """
-    played = _Operator(free_port(), [_Taken(kind, name) for kind, name in taken])
+    begun = [_Begun(*run, most=4) for run in taken] + [_Begun(*run, most=0) for run in running]
+    played = _Operator(free_port(), begun)
     problems = list[BaseException]()
 
     def work() -> None:
@@ -112,18 +118,18 @@ def operator(server: Server, taken: Sequence[tuple[str, str]] = ()) -> Iterator[
     assert not problems
 
 
-class _Taken:
-    """A run that loses another attempt each two seconds, until it has lost four."""
+class _Begun:
+    """A run that loses another attempt each two seconds, until it has lost ``most``."""
 
-    def __init__(self, kind: str, name: str) -> None:
-        self._kind, self._name = kind, name
+    def __init__(self, kind: str, name: str, most: int) -> None:
+        self._kind, self._name, self._most = kind, name, most
         self._begun: float | None = None  # the first look at it
 
     def seen(self) -> RunSeen:
         now = time.monotonic()
         self._begun = now if self._begun is None else self._begun
-        lost = min(4, int(now - self._begun) // 2)
-        phase = "Running" if lost % 2 else "Preempted"
+        lost = min(self._most, int(now - self._begun) // 2)
+        phase = "Running" if lost % 2 or self._most == 0 else "Preempted"
         status = {"phase": phase, "attempt": 1 + lost, "restarts": {"disruptions": lost}}
         meta = {"name": self._name, "namespace": NAMESPACE, "uid": uid(self._name)}
         return seen({"kind": self._kind, "metadata": meta, "spec": {}, "status": status})
@@ -134,7 +140,7 @@ class _Operator:
     """The operator's thread, and what it and the test wait for."""
 
     port: int
-    taken: list[_Taken]
+    begun: list[_Begun]
     ready: threading.Event = field(default_factory=threading.Event)  # it can be scraped
     scraped: threading.Event = field(default_factory=threading.Event)
     stop: threading.Event = field(default_factory=threading.Event)
@@ -148,7 +154,7 @@ class _Operator:
                 identity="me", poll_seconds=5,
             )  # fmt: skip
             metrics.show(
-                lambda: [*controller.runs, *(one.seen() for one in self.taken)],
+                lambda: [*controller.runs, *(one.seen() for one in self.begun)],
                 leads=lambda: True, depth=lambda: controller.queue.depth,
             )  # fmt: skip
             async with Probes("127.0.0.1", 0, self.port, metrics, lambda: "", lambda: ""):
