@@ -34,7 +34,7 @@ QUICKSTART: Final = ROOT / "examples" / "quickstart"
 WHOLE: Final = "M2R_WHOLE"
 FEWER: Final = (
     ("data", "outputs", {"sft": 600, "rlvr": 100, "eval": 60}),
-    ("sft", "training.steps", 100),
+    ("sft", "training.steps", 350),  # a quick machine does ten in a second
     ("sft", "checkpoint.everySteps", 4),
     ("curriculum", "difficulty.dropUnsolved", False),
     ("curriculum", "difficulty.dropSolved", False),
