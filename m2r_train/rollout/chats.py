@@ -73,7 +73,7 @@ class ChatFolder:
                 path, local_files_only=True, trust_remote_code=False
             )
         except (ValueError, OSError) as error:
-            raise ConfigError(f"model {path}: {_line(error)}") from error
+            raise ConfigError(f"model {path}: {first_line(error)}") from error
         self.sees = hasattr(self.processor, "image_processor")
         self.tokenizer = self.processor.tokenizer if self.sees else self.processor
         if not (self.processor.chat_template or self.tokenizer.chat_template):
@@ -151,7 +151,7 @@ class InProcessChats:
                 use_safetensors=True,
             )  # fmt: skip
         except (ValueError, OSError) as error:
-            raise ConfigError(f"model {path}: {_line(error)}") from error
+            raise ConfigError(f"model {path}: {first_line(error)}") from error
         self._module: Any = module.eval().to(device)
         self._device = device
 
@@ -203,5 +203,6 @@ class _Drawn(LogitsProcessor):  # type: ignore[misc]
         return scores.double() / self._temperature + noise.to(scores.device)
 
 
-def _line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What a library says, in one line of at most 300 characters."""
     return str(error).strip().splitlines()[0][:300]

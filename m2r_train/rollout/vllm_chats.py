@@ -18,9 +18,9 @@ from transformers import AutoConfig
 from m2r_train.api.errors import ConfigError
 from m2r_train.rollout.available import why_no_vllm
 from m2r_train.rollout.base import SamplingParams
-from m2r_train.rollout.chats import Asked, ChatFolder
+from m2r_train.rollout.chats import Asked, ChatFolder, first_line
 from m2r_train.rollout.vllm_hosts import OnCpu
-from m2r_train.rollout.vllm_start import bound, end, forget, longest, only, start, token_bytes
+from m2r_train.rollout.vllm_start import end, forget, longest, only, sampling, start, token_bytes
 
 _MEMORY_RATIO: Final = 0.85  # of a GPU that nothing else of the run uses meanwhile
 _SEEN_TOGETHER: Final = 8  # questions with pictures, on a CPU: see `OnCpu`
@@ -46,7 +46,9 @@ class VllmChats:
         try:
             self._llm = start(str(path), dtype, most, **settings)
         except ValueError as error:
-            raise ConfigError(f"model {path}: vllm does not take it: {_line(error)}") from error
+            raise ConfigError(
+                f"model {path}: vllm does not take it: {first_line(error)}"
+            ) from error
 
     def close(self) -> None:
         """Give everything back; it is of no use any more."""
@@ -64,19 +66,20 @@ class VllmChats:
             together = _SEEN_TOGETHER
         for at in range(0, len(asked), max(together, 1)):
             some = slice(at, at + together)
-            yield from self._some(asked[some], [self._sampling(s, params) for s in seeds[some]])
+            given = [sampling(seed, params, self.folder.stop_tokens) for seed in seeds[some]]
+            yield from self._some(asked[some], given)
 
     def _some(self, asked: Sequence[Asked], params: list[Any]) -> list[list[str]]:
-        turns = [self.folder.written(one, "image_pil") for one in asked]
         import vllm.exceptions  # noqa: PLC0415 - optional
 
+        turns = [self.folder.written(one, "image_pil") for one in asked]
         forget(self._llm)
         try:
             with nullcontext() if self._host is None else self._host.awake():
                 outputs = self._llm.chat(turns, params, use_tqdm=False)
         except (ValueError, vllm.exceptions.VLLMClientError) as error:
             raise ConfigError(
-                f"model {self.folder.path}: vllm does not take a question: {_line(error)}"
+                f"model {self.folder.path}: vllm does not take a question: {first_line(error)}"
             ) from error
         return [
             [
@@ -85,23 +88,3 @@ class VllmChats:
             ]
             for output in outputs
         ]
-
-    def _sampling(self, seed: int, params: SamplingParams) -> Any:
-        """vLLM gives sample g the seed ``seed + g``."""
-        import vllm  # noqa: PLC0415 - optional
-
-        return vllm.SamplingParams(
-            n=params.samples if params.temperature > 0 else 1,
-            seed=seed >> 1,  # room for the samples' numbers in 63 bits
-            temperature=params.temperature,
-            top_p=1.0,
-            top_k=0,
-            max_tokens=params.max_tokens,
-            stop_token_ids=list(self.folder.stop_tokens),
-            detokenize=False,
-            structured_outputs=bound(params.schema),
-        )
-
-
-def _line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0][:300]

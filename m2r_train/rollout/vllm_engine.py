@@ -28,7 +28,7 @@ from m2r_train.model.vision import FRAMES_PER_SECOND, Clip
 from m2r_train.rollout.available import why_no_vllm
 from m2r_train.rollout.base import Completion, SamplingParams
 from m2r_train.rollout.vllm_hosts import Colocated, Host, OnCpu
-from m2r_train.rollout.vllm_start import bound, end, forget, longest, only, start, token_bytes
+from m2r_train.rollout.vllm_start import end, forget, longest, only, sampling, start, token_bytes
 from m2r_train.rollout.weights import Gather, stream
 
 MEMORY_RATIO: Final = 0.45
@@ -147,22 +147,13 @@ class VllmEngine:
         }
 
     def _sampling(self, seed: int, params: SamplingParams) -> Any:
-        """vLLM gives sample g the seed ``seed + g``."""
-        import vllm  # noqa: PLC0415 - optional
-
-        return vllm.SamplingParams(
-            n=params.samples if params.temperature > 0 else 1,
-            seed=seed >> 1,  # room for the samples' numbers in 63 bits
-            temperature=params.temperature,
-            top_p=1.0,
-            top_k=0,
-            max_tokens=params.max_tokens,
+        return sampling(
+            seed,
+            params,
+            self._policy.stop_tokens,
             ignore_eos=True,  # the policy's own stop tokens are all that stop
-            stop_token_ids=list(self._policy.stop_tokens),
             logprobs=0,  # of the sampled token alone
             flat_logprobs=True,
-            detokenize=False,
-            structured_outputs=bound(params.schema),
         )
 
     def _completions(self, output: Any, request: Request) -> list[Completion]:

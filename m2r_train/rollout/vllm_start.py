@@ -8,12 +8,14 @@ from __future__ import annotations
 import os
 import random
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Final, Protocol
 
 import numpy as np
 import torch
+
+from m2r_train.rollout.base import SamplingParams
 
 _LONGEST: Final = 32768
 _ENVIRONMENT: Final = {
@@ -88,11 +90,24 @@ def _settings_kept() -> Iterator[None]:
         set_threads(threads)
 
 
-def bound(schema: str | None) -> Any:
-    """What binds a completion to a JSON schema, as ``vllm.SamplingParams`` takes it."""
-    from vllm.sampling_params import StructuredOutputsParams  # noqa: PLC0415 - optional
+def sampling(seed: int, params: SamplingParams, stops: Sequence[int], **more: Any) -> Any:
+    """``vllm.SamplingParams`` of one prompt. vLLM gives sample g the seed ``seed + g``."""
+    import vllm  # noqa: PLC0415 - optional
+    from vllm.sampling_params import StructuredOutputsParams  # noqa: PLC0415
 
-    return None if schema is None else StructuredOutputsParams(json=schema)
+    schema = None if params.schema is None else StructuredOutputsParams(json=params.schema)
+    return vllm.SamplingParams(
+        n=params.samples if params.temperature > 0 else 1,
+        seed=seed >> 1,  # room for the samples' numbers in 63 bits
+        temperature=params.temperature,
+        top_p=1.0,
+        top_k=0,
+        max_tokens=params.max_tokens,
+        stop_token_ids=list(stops),
+        detokenize=False,
+        structured_outputs=schema,
+        **more,
+    )
 
 
 def end(llm: Any) -> None:

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+import torch
+
 from m2r_train.api.common import Engine
 from m2r_train.api.errors import naming
 from m2r_train.api.refs import ModelRef
@@ -53,10 +55,12 @@ def speaker(ctx: Context, path: str, ref: ModelRef, engine: Engine, system: str 
     ``system`` is the system turn; None: without. Raises ConfigError, naming ``spec.<path>``, for a
     folder that is no such model.
     """
-    with naming(f"spec.{path}"):
-        folder = None if ref.preset is not None else ctx.model_folder(path)
-        if folder is not None and model_type(folder) != TRAINED:
-            return _Conversing(path, _chats(ctx, folder, engine), system)
+    if ref.preset is None:
+        device = device_of(ctx.run_spec.parsed_spec)
+        folder = ctx.model_folder(path)
+        with naming(f"spec.{path}"):
+            if model_type(folder) != TRAINED:
+                return _Conversing(path, _chats(ctx, folder, device, engine), system)
     return _Trained(ctx, path, ref, engine, system)
 
 
@@ -117,9 +121,8 @@ class _Conversing:
         return Asked(messages(flat, self._control, self._system), stills(flat.images))
 
 
-def _chats(ctx: Context, folder: Path, engine: Engine) -> Chats:
+def _chats(ctx: Context, folder: Path, device: torch.device, engine: Engine) -> Chats:
     spec = ctx.run_spec.parsed_spec
-    device = device_of(spec)
     use_threads(ctx.run_spec.threads, gpu=device.type == "cuda")
     if engine == "vllm":
         from m2r_train.rollout.vllm_chats import VllmChats  # noqa: PLC0415 - optional

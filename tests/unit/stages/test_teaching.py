@@ -5,9 +5,10 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from unit.rollout.talkers import reader
 
 from m2r_train.api.common import EndpointRef, key_variable
 from m2r_train.api.datasynthesis import DataSynthesisSpec
-from m2r_train.api.errors import ConfigError
+from m2r_train.api.errors import ConfigError, DataError
 from m2r_train.api.runspec import RunInput, RunMetadata, RunSpec, RunStorage, resolved
 from m2r_train.core import judging
 from m2r_train.data.parquet import read_shard
@@ -244,6 +245,27 @@ def test_any_model_teaches_and_judges_by_its_own_template(
     assert manifest["prompts"] == {"teacher": "Reason like a carpenter."}
     assert len(heard) == QUESTIONS
     assert {one.turns[0]["content"] for one in heard} == {"Reason like a carpenter."}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "told"),
+    [
+        (lambda folder: (folder / "config.json").unlink(), "no config.json"),
+        (lambda folder: (folder / "chat_template.jinja").unlink(), "no chat template"),
+        (shutil.rmtree, "model"),
+    ],
+)
+def test_a_folder_that_cannot_teach_is_told_by_its_field_once(
+    tmp_path: Path, spoil: Callable[[Path], None], told: str
+) -> None:
+    folder = reader(tmp_path / "model")
+    spoil(folder)
+    asked = context(tmp_path, generator={"model": {"uri": folder.as_uri()}}, outputs=OUTPUTS)
+    asked.run_spec.inputs["generator.model"] = RunInput(uri=folder.as_uri())
+    with pytest.raises((ConfigError, DataError), match=told) as error:
+        synthesize.run(asked)
+    assert str(error.value).startswith("spec.generator.model: ")
+    assert str(error.value).count("spec.") == 1
 
 
 class Listener:
